@@ -1,0 +1,1 @@
+"""What runs in a worker pod: supervisor, tasks, training loop, checkpoints, export."""

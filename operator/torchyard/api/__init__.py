@@ -1,0 +1,1 @@
+"""The resources as models, the CRDs made of them, and the contract with the pods."""

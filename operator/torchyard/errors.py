@@ -1,0 +1,38 @@
+"""Errors that cross a layer.
+
+TorchyardError
+├── Invalid        what a person wrote cannot work; a retry repeats it
+├── Refused        the API server will not do it now; retried with backoff
+│   ├── Conflict   somebody else's object, or a newer one, is there
+│   └── Forbidden  no permission, or a quota
+└── Unavailable    no answer, or one that says to come again
+"""
+
+
+class TorchyardError(Exception):
+    """Anything that Torchyard raises on purpose."""
+
+
+class Invalid(TorchyardError):
+    """What a person wrote cannot work; the message names the field and the cure."""
+
+
+class Refused(TorchyardError):
+    """The API server answered a write with a 4xx."""
+
+    def __init__(self, message: str, *, code: int, reason: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+
+class Conflict(Refused):
+    """409: the name is taken, or what we saw is no longer so."""
+
+
+class Forbidden(Refused):
+    """403: no permission, or an admission rule such as a quota."""
+
+
+class Unavailable(TorchyardError):
+    """No answer in time, a broken connection, 429 or 5xx."""
