@@ -1,0 +1,3 @@
+module torchyard.dev/cluster/pause
+
+go 1.26.0
