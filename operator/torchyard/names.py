@@ -21,15 +21,15 @@ APP_COMPONENT: Final = "app.kubernetes.io/component"
 JOB: Final = f"{GROUP}/training-job"
 JOB_UID: Final = f"{GROUP}/job-uid"
 ATTEMPT: Final = f"{GROUP}/attempt"
-RANK: Final = f"{GROUP}/worker"
+WORKER: Final = f"{GROUP}/worker"
 SERVICE: Final = f"{GROUP}/model-service"
 MODEL: Final = f"{GROUP}/model"
-MODEL_VERSION: Final = f"{GROUP}/model-version"
+REVISION: Final = f"{GROUP}/revision"
 ALIAS_PREFIX: Final = f"alias.{GROUP}/"
 
 # Annotations ----------------------------------------------------------------------------
 APPLIED_HASH: Final = f"{GROUP}/applied-hash"
-TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
+POD_TEMPLATE: Final = f"{GROUP}/pod-template"
 
 MANAGER: Final = "torchyard"  # the value of MANAGED_BY on everything the operator makes
 
@@ -65,13 +65,8 @@ def worker_pod(job: str, attempt: int, index: int) -> str:
     return child(job, f"a{attempt}", f"w{index}")
 
 
-def workers_service(job: str) -> str:
-    """The headless Service that gives the workers of a job their host names."""
-    return child(job, "workers")
-
-
-def workers_policy(job: str) -> str:
-    """The NetworkPolicy around the workers of a job."""
+def workers(job: str) -> str:
+    """The headless Service that gives a job's workers host names, and their NetworkPolicy."""
     return child(job, "workers")
 
 
@@ -80,19 +75,14 @@ def model_version(model: str, number: int) -> str:
     return f"{model}-v{number}"
 
 
-def server_deployment(service: str, number: int, revision: str) -> str:
-    """The Deployment that serves one version with one rendering of its pod template."""
-    return child(service, f"v{number}", revision)
+def revision(number: int, digest: str) -> str:
+    """The value of the label REVISION: a version, and a hash of all that its pods are made of."""
+    return f"v{number}-{digest}"
 
 
-def server_service(service: str) -> str:
-    """The Service that clients call."""
-    return service
-
-
-def server_guard(service: str) -> str:
-    """The PodDisruptionBudget and the NetworkPolicy of a service's servers."""
-    return child(service, "server")
+def servers(service: str, *revision: str) -> str:
+    """The Deployment of one revision; without one, the servers' budget and NetworkPolicy."""
+    return child(service, *(revision or ("servers",)))
 
 
 def alias_label(alias: str) -> str:

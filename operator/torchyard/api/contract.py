@@ -125,7 +125,7 @@ class Termination(StatusModel):
     exit_code: int | None = None
     time: Timestamp | None = Field(default=None, description="When the first rank failed.")
     first_step: int | None = None
-    step: int | None = None
+    progress: Progress | None = None
     checkpoint: CheckpointStatus | None = None
     artifact: PublishedArtifact | None = None
     file: Text | None = Field(default=None, description="The file that is corrupt.")
