@@ -18,6 +18,7 @@ from torchyard.api.base import (
     rules,
 )
 from torchyard.api.pods import Accelerator, PodTemplate, Resources
+from torchyard.artifact.signature import Compatibility
 
 
 class ModelReference(SpecModel):
@@ -51,14 +52,6 @@ class Strategy(StrEnum):
     """How traffic moves from one version to the next."""
 
     ROLLING_UPDATE = "RollingUpdate"
-
-
-class Compatibility(StrEnum):
-    """What a new version's signature must keep."""
-
-    BACKWARD = "Backward"
-    STRICT = "Strict"
-    NONE = "None"
 
 
 class Rollout(SpecModel):

@@ -1,6 +1,5 @@
 """ModelVersion: an immutable record of one artifact, made by a TrainingJob or by hand."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -17,27 +16,12 @@ from torchyard.api.base import (
     rules,
 )
 from torchyard.api.trainingjob import DataUri, Format, MetricName
+from torchyard.artifact.signature import MAX_DIMENSIONS, MAX_TENSORS, Datatype
 
 
-class Datatype(StrEnum):
-    """Datatypes of the Open Inference Protocol."""
-
-    BOOL = "BOOL"
-    UINT8 = "UINT8"
-    UINT16 = "UINT16"
-    UINT32 = "UINT32"
-    UINT64 = "UINT64"
-    INT8 = "INT8"
-    INT16 = "INT16"
-    INT32 = "INT32"
-    INT64 = "INT64"
-    FP16 = "FP16"
-    FP32 = "FP32"
-    FP64 = "FP64"
-    BYTES = "BYTES"
-
-
-TensorName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+TensorName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]*$", min_length=1, max_length=128)
+]
 
 
 class Tensor(SpecModel):
@@ -46,7 +30,9 @@ class Tensor(SpecModel):
     name: TensorName = Field(description="Its name in a request.")
     datatype: Datatype = Field(description="Its datatype in the Open Inference Protocol.")
     shape: list[Annotated[int, Field(ge=-1, le=2**31 - 1)]] = Field(
-        max_length=16, description="Its dimensions; -1 is any size, the first one is the batch."
+        min_length=1,
+        max_length=MAX_DIMENSIONS,
+        description="Its dimensions; -1 is any size, the first one is the batch.",
     )
 
 
@@ -55,7 +41,7 @@ class Signature(SpecModel):
 
     inputs: list[Tensor] = Field(
         min_length=1,
-        max_length=64,
+        max_length=MAX_TENSORS,
         description="What a request carries.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
@@ -64,7 +50,7 @@ class Signature(SpecModel):
     )
     outputs: list[Tensor] = Field(
         min_length=1,
-        max_length=64,
+        max_length=MAX_TENSORS,
         description="What an answer carries.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",

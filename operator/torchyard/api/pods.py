@@ -5,7 +5,7 @@ run any pod (host paths, privileged containers, foreign service accounts or Secr
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
@@ -90,14 +90,29 @@ class LocalReference(SpecModel):
     name: ResourceName = Field(description="Its name.")
 
 
+def _unreserved(field: str) -> dict[str, Any]:
+    return rules(
+        rule(
+            "!self.exists(key, key.startsWith('torchyard.dev/'))",
+            f"{field}: keys that start with torchyard.dev/ are reserved; choose another prefix",
+        )
+    )
+
+
 class PodTemplate(SpecModel):
     """What may be added to the pods."""
 
     labels: dict[LabelKey, LabelValue] | None = Field(
-        default=None, max_length=32, description="More labels. `torchyard.dev/` is reserved."
+        default=None,
+        max_length=32,
+        description="More labels. `torchyard.dev/` is reserved.",
+        json_schema_extra=_unreserved("labels"),
     )
     annotations: dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]] | None = Field(
-        default=None, max_length=32, description="More annotations. `torchyard.dev/` is reserved."
+        default=None,
+        max_length=32,
+        description="More annotations. `torchyard.dev/` is reserved.",
+        json_schema_extra=_unreserved("annotations"),
     )
     node_selector: dict[LabelKey, LabelValue] | None = Field(
         default=None, max_length=32, description="Labels that a node must carry."

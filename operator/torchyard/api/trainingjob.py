@@ -385,7 +385,7 @@ class BlockedBy(StatusModel):
     """Why the job is not training right now."""
 
     category: ShortText = Field(
-        description="Spec, Scheduling, Image, Volume, Quota, Rendezvous, Conflict or Suspended."
+        description="Spec, Scheduling, Volume, Image, Container, Quota, Permission or Conflict."
     )
     reason: ShortText = Field(description="One CamelCase word.")
     message: Annotated[str, StringConstraints(max_length=4096)] = Field(

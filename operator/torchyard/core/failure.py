@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from torchyard import names
-from torchyard.api.contract import EXIT_PERMANENT, PERMANENT, Outcome, Termination
+from torchyard.api.contract import PERMANENT, Outcome, Termination
 from torchyard.core.clock import parse, seconds_since
 from torchyard.core.objects import being_deleted, label
 from torchyard.core.world import Object
@@ -30,7 +30,6 @@ class Failure:
 
     cause: str
     worker: int
-    permanent: bool = False
     message: str = ""
     rank: int | None = None
     node: str | None = None
@@ -78,7 +77,7 @@ def settled(failures: list[Failure], now: datetime) -> bool:
 def _blame(failure: Failure) -> tuple[bool, bool, float, int]:
     follower = failure.cause in (Outcome.PEER_LOST, Outcome.INTERRUPTED)
     moment = parse(failure.time).timestamp() if failure.time else 0.0
-    return (follower, not failure.permanent, moment, failure.worker)
+    return (follower, failure.cause not in PERMANENT, moment, failure.worker)
 
 
 def _of_pod(pod: Object) -> Failure | None:
@@ -94,7 +93,6 @@ def _of_pod(pod: Object) -> Failure | None:
     return Failure(
         cause=cause,
         worker=worker,
-        permanent=_permanent(said, exit_code),
         message=message[:_MESSAGE_LIMIT],
         rank=said.rank if said else None,
         node=pod.get("spec", {}).get("nodeName"),
@@ -122,10 +120,6 @@ def _cause(pod: Object, ended: dict[str, Any], said: Termination | None) -> tupl
     if reason:
         return reason, message
     return Outcome.PROCESS_FAILED, _last_line(ended.get("message", ""))
-
-
-def _permanent(said: Termination | None, exit_code: int | None) -> bool:
-    return said.outcome in PERMANENT if said else exit_code == EXIT_PERMANENT
 
 
 def _terminated(pod: Object) -> dict[str, Any]:

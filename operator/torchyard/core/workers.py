@@ -59,13 +59,18 @@ def config(job: TrainingJob, attempt: int, image: str) -> WorkerConfig:
     )
 
 
+def config_json(job: TrainingJob, attempt: int, image: str) -> str:
+    """The configuration as it travels in the environment."""
+    return json.dumps(config(job, attempt, image).wire(), separators=(",", ":"))
+
+
 def pod(job: TrainingJob, attempt: int, index: int, release: Release) -> dict[str, Any]:
     """Worker `index` of an attempt."""
     spec, workers = job.spec, job.spec.workers
     image = job.status.image or spec.image or release.trainer_image
     told = config(job, attempt, image)
     own = {
-        CONFIG_VARIABLE: json.dumps(told.wire(), separators=(",", ":")),
+        CONFIG_VARIABLE: config_json(job, attempt, image),
         "TORCHYARD_WORKER": str(index),
         "HOME": "/tmp",  # noqa: S108 - an emptyDir of the pod's own
         "TMPDIR": "/tmp",  # noqa: S108
