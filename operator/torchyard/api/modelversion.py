@@ -18,7 +18,6 @@ from torchyard.api.base import (
 from torchyard.api.trainingjob import DataUri, Format, MetricName
 from torchyard.artifact.signature import MAX_DIMENSIONS, MAX_TENSORS, Datatype
 
-
 TensorName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]*$", min_length=1, max_length=128)
 ]

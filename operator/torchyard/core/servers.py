@@ -52,17 +52,18 @@ def deployment(
     revision: str,
     observed: Object | None,
     release: Release,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """The Deployment of a revision.
 
     The pod template of one that exists is the one on its record, whatever today's release
-    would render; only a record that somebody damaged is rendered anew (`version` is needed).
+    would render. Only a record that somebody damaged is rendered anew; None if its version is
+    gone, too, and the Deployment is better left alone.
     """
     template = _recorded(observed)
-    if template is None:
-        if version is None:
-            raise ValueError("a revision without a record needs its version to be rendered")
+    if template is None and version is not None:
         template = _template(service, version, revision, release)
+    if template is None:
+        return None
     name = names.servers(service.metadata.name, revision)
     record = json.dumps(template, sort_keys=True, separators=(",", ":"))
     replicas = service.spec.replicas
@@ -125,7 +126,8 @@ def in_traffic(client_facing: Object | None) -> str | None:
     """The revision that the client-facing Service selects."""
     if client_facing is None:
         return None
-    return client_facing.get("spec", {}).get("selector", {}).get(names.REVISION)
+    selected = client_facing.get("spec", {}).get("selector", {}).get(names.REVISION)
+    return None if selected is None else str(selected)
 
 
 def budget(service: ModelService) -> dict[str, Any]:
