@@ -4,6 +4,8 @@ import base64
 import json
 from pathlib import Path
 
+from cluster import files
+
 
 def write(path: Path, server: str, pki: Path, identity: str, authority: str = "ca") -> Path:
     """Write a kubeconfig that carries everything it needs, readable by its owner only."""
@@ -24,7 +26,5 @@ def write(path: Path, server: str, pki: Path, identity: str, authority: str = "c
         "contexts": [{"name": "torchyard", "context": {"cluster": "torchyard", "user": identity}}],
         "current-context": "torchyard",
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    files.write(path, json.dumps(content, indent=2) + "\n", mode=0o600)
     return path

@@ -1,0 +1,4 @@
+FROM scratch
+COPY bin /bin
+ENV PATH=/bin
+CMD ["sh"]

@@ -1,0 +1,147 @@
+"""`up`: from whatever is there to a cluster that works, changing only what has to change."""
+
+from pathlib import Path
+
+from cluster import (
+    binaries,
+    cache,
+    cgroups,
+    containerd,
+    kubeconfig,
+    namespaces,
+    node,
+    pki,
+    prerequisites,
+    shell,
+    sysctls,
+    system,
+    templates,
+    wait,
+)
+from cluster.api import Api
+from cluster.binaries import Binaries
+from cluster.children import tail
+from cluster.daemons import Daemon, Daemons
+from cluster.processes import Processes
+from cluster.progress import say
+from cluster.settings import NODE_ADDRESS, NODE_NAME, REPOSITORY, Cluster
+
+_NODE = f"/api/v1/nodes/{NODE_NAME}"
+_ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"
+_SECONDS = 180
+_STOP_SECONDS = 5
+_DEAD_SECONDS = 5
+_STATE_GIB = 5
+
+
+def up(cluster: Cluster) -> None:
+    """Bring the cluster up, or put right what is wrong with one that is."""
+    prerequisites.check_machine()
+    prerequisites.check_space(cluster.state, _STATE_GIB)
+    prerequisites.install_packages()
+    programs = binaries.ensure(binaries.NODE)
+    with cache.lock(cluster.lock):
+        _Up(cluster, programs).run()
+
+
+class _Up:
+    def __init__(self, cluster: Cluster, programs: Binaries) -> None:
+        self._cluster = cluster
+        self._programs = programs
+        self._processes = Processes(cluster.run / "processes", cluster.logs)
+
+    def run(self) -> None:
+        cluster = self._cluster
+        if self._processes.pid("relay") is None:
+            prerequisites.check_port(cluster.port)
+        fresh = not (cluster.state / "etcd").exists()
+        certificates = pki.control_plane(node.addresses()) + pki.node(NODE_NAME, NODE_ADDRESS)
+        pki.ensure(cluster.pki, certificates)
+        if namespaces.ensure_network(cluster) | namespaces.ensure_mounts(cluster):
+            say(f"made the namespaces of {cluster.name}")
+        cgroups.ensure(cluster.name)
+        daemons = Daemons(cluster, self._programs, system.pause(self._programs), system.busybox())
+        self._ensure(daemons.foundation())
+        if fresh:
+            containerd.remove_containers(cluster)
+        system.ensure(cluster, self._programs)
+        self._ensure(daemons.api())
+        kubeconfig.write(
+            cluster.kubeconfig, f"https://127.0.0.1:{cluster.port}", cluster.pki, "admin"
+        )
+        sysctls.remember(cluster)
+        self._apply()
+        self._ensure(daemons.rest())
+        self._finish()
+        link = link_kubeconfig(cluster)
+        say(f"{cluster.name} is up: export KUBECONFIG={link}")
+
+    def _ensure(self, daemons: list[Daemon]) -> None:
+        started = [daemon for daemon in daemons if not self._processes.current(daemon.program)]
+        self._processes.stop((daemon.name for daemon in started), _STOP_SECONDS)
+        for daemon in started:
+            self._processes.start(daemon.program)
+        for daemon in daemons:
+            self._await(daemon)
+        if started:
+            say(f"started {', '.join(daemon.name for daemon in started)}")
+
+    def _await(self, daemon: Daemon) -> None:
+        log = self._processes.log(daemon.name)
+
+        def hint() -> str:
+            return f"look into {log}, which ends with:\n{tail(log)}"
+
+        def alive() -> bool:
+            return self._processes.pid(daemon.name) is not None
+
+        def serving() -> bool:
+            if not alive():
+                # It may be between two programs: the shell that becomes it, or not yet there.
+                wait.until(f"{daemon.name} runs", alive, _DEAD_SECONDS, hint=hint)
+            return daemon.healthy()
+
+        wait.until(f"{daemon.name} serves", serving, _SECONDS, hint=hint)
+
+    def _apply(self) -> None:
+        manifests = templates.render("dns.yaml") + "---\n" + templates.render("storage.yaml")
+        stamp = self._cluster.run / "applied"
+        if stamp.exists() and stamp.read_text() == manifests:
+            return
+        shell.run(
+            *(self._programs["kubectl"], f"--kubeconfig={self._cluster.kubeconfig}", "apply"),
+            *("--server-side", "--force-conflicts", "--filename=-"),
+            stdin=manifests,
+        )
+        stamp.write_text(manifests)
+
+    def _finish(self) -> None:
+        api = Api("127.0.0.1", self._cluster.port, self._cluster.pki)
+        wait.until("the node registers", lambda: api.find(_NODE), _SECONDS)
+        gpus = {"nvidia.com/gpu": str(self._cluster.gpus)}
+        # Nobody but the kubelet's device plugins writes extended resources; the kubelet keeps
+        # those that it does not know.
+        api.call(
+            "PATCH",
+            f"{_NODE}/status",
+            {"status": {"capacity": gpus, "allocatable": gpus}},
+            content_type="application/merge-patch+json",
+        )
+        wait.until("the node is ready", lambda: _is_ready(api), _SECONDS)
+        # Bare pods are refused until their namespace has its service account.
+        wait.until("service accounts are made", lambda: api.find(_ACCOUNT), _SECONDS)
+
+
+def _is_ready(api: Api) -> bool:
+    found = api.find(_NODE) or {}
+    conditions = found.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def link_kubeconfig(cluster: Cluster) -> Path:
+    """Make `build/kubeconfig` of this clone point to the cluster."""
+    link = REPOSITORY / "build" / "kubeconfig"
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(cluster.kubeconfig)
+    return link
