@@ -4,7 +4,9 @@ TorchyardError
 ├── Invalid        what a person wrote cannot work; a retry repeats it
 ├── Refused        the API server will not do it now; retried with backoff
 │   ├── Conflict   somebody else's object, or a newer one, is there
-│   └── Forbidden  no permission, or a quota
+│   ├── Forbidden  no permission, or a quota
+│   └── NotFound   the object, or its namespace, is not there
+├── Outdated       what was decided on is no longer so; decide again on what is there now
 └── Unavailable    no answer, or one that says to come again
 """
 
@@ -34,5 +36,18 @@ class Forbidden(Refused):
     """403: no permission, or an admission rule such as a quota."""
 
 
+class NotFound(Refused):
+    """404: the object, or its namespace, is not there."""
+
+
+class Outdated(TorchyardError):
+    """What was decided on is no longer so; the store knows better by now."""
+
+
 class Unavailable(TorchyardError):
     """No answer in time, a broken connection, 429 or 5xx."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds that the API server asks to be left alone."""

@@ -1,0 +1,164 @@
+"""The queue's promises, by a clock that only the test moves."""
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchyard.engine.queue import CAP_SECONDS, Queue, backoff
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock: Clock) -> Queue[str]:
+    return Queue(clock)
+
+
+def test_a_key_is_handed_out_once_however_often_it_is_added(queue: Queue[str]) -> None:
+    for _ in range(3):
+        queue.add("a")
+    assert queue.pop() == "a"
+    assert queue.pop() is None
+
+
+def test_a_key_that_is_added_while_active_comes_again_only_after_done(queue: Queue[str]) -> None:
+    queue.add("a")
+    assert queue.pop() == "a"
+    queue.add("a")
+    assert queue.pop() is None
+    queue.done("a")
+    assert queue.pop() == "a"
+    queue.done("a")
+    assert queue.pop() is None
+
+
+def test_the_earliest_wish_wins(queue: Queue[str], clock: Clock) -> None:
+    queue.add("a", 60)
+    queue.add("a", 5)
+    queue.add("a", 30)
+    clock.now += 4.9
+    assert queue.pop() is None
+    clock.now += 0.1
+    assert queue.pop() == "a"
+    queue.done("a")
+    clock.now += 1000
+    assert queue.pop() is None, "the later wishes were the same wish"
+
+
+def test_keys_come_in_the_order_in_which_they_fall_due(queue: Queue[str], clock: Clock) -> None:
+    queue.add("late", 2)
+    queue.add("first")
+    queue.add("second")
+    clock.now += 2
+    assert [queue.pop(), queue.pop(), queue.pop()] == ["first", "second", "late"]
+
+
+def test_a_wish_for_later_made_while_active_is_kept(queue: Queue[str], clock: Clock) -> None:
+    queue.add("a")
+    queue.pop()
+    queue.add("a", 10)
+    queue.done("a")
+    assert queue.pop() is None
+    clock.now += 10
+    assert queue.pop() == "a"
+
+
+def test_an_overdue_wish_of_an_active_key_survives_its_turn_in_the_heap(
+    queue: Queue[str], clock: Clock
+) -> None:
+    queue.add("a")
+    queue.pop()
+    queue.add("a")
+    queue.add("b")
+    assert queue.pop() == "b", "the heap entry of `a` was met and dropped"
+    queue.done("a")
+    assert queue.pop() == "a"
+
+
+def test_discard_forgets_a_delayed_key(queue: Queue[str], clock: Clock) -> None:
+    queue.add("a", 10)
+    queue.discard("a")
+    clock.now += 20
+    assert queue.pop() is None
+
+
+def test_depth_and_age_count_what_waits_for_a_worker(queue: Queue[str], clock: Clock) -> None:
+    assert (queue.depth(), queue.age()) == (0, 0.0)
+    queue.add("a")
+    queue.add("b")
+    queue.add("later", 100)
+    clock.now += 7
+    assert (queue.depth(), queue.age()) == (2, 7.0)
+    queue.pop()
+    queue.pop()
+    assert (queue.depth(), queue.age()) == (0, 0.0)
+
+
+async def test_get_wakes_for_a_key_that_is_added_while_it_waits() -> None:
+    queue: Queue[str] = Queue()
+    queue.add("far", 3600)
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("near", 0.01)
+    assert await asyncio.wait_for(waiting, 10) == "near"
+
+
+async def test_two_workers_share_the_keys() -> None:
+    queue: Queue[int] = Queue()
+    workers = [asyncio.create_task(queue.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    queue.add(1)
+    queue.add(2)
+    assert set(await asyncio.wait_for(asyncio.gather(*workers), 10)) == {1, 2}
+
+
+def test_backoff_grows_to_its_cap_and_is_jittered_in_full() -> None:
+    assert [backoff(n, lambda: 1.0) for n in (0, 1, 2, 3)] == [0.2, 0.4, 0.8, 1.6]
+    assert backoff(10_000, lambda: 1.0) == CAP_SECONDS
+    draws = [backoff(5) for _ in range(200)]
+    assert min(draws) < 1.6 < 4.8 < max(draws)
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 2**32), st.integers(1, 6))
+def test_no_key_is_lost_or_handed_out_twice_at_a_time(seed: int, keys: int) -> None:
+    draw = random.Random(seed)
+    clock = Clock()
+    queue: Queue[int] = Queue(clock)
+    active: set[int] = set()
+    owed: dict[int, float] = {}
+    for _ in range(200):
+        match draw.randrange(4):
+            case 0:
+                key, delay = draw.randrange(keys), draw.choice([0.0, 0.0, 1.0, 5.0])
+                queue.add(key, delay)
+                owed[key] = min(owed.get(key, float("inf")), clock.now + delay)
+            case 1:
+                clock.now += draw.random() * 2
+            case 2 if active:
+                key = draw.choice(sorted(active))
+                active.remove(key)
+                queue.done(key)
+            case _:
+                ready = {k for k, due in owed.items() if due <= clock.now and k not in active}
+                got = queue.pop()
+                if got is None:
+                    assert not ready
+                    continue
+                assert got in ready
+                del owed[got]
+                active.add(got)
