@@ -43,7 +43,7 @@ class Kube:
         command = [program or self.kubectl, "--namespace", self.namespace, *arguments]
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         try:
-            done = subprocess.run(  # noqa: S603 - programs and arguments are our own
+            done = subprocess.run(
                 command, input=stdin, capture_output=True, timeout=timeout, env=environment
             )
         except subprocess.TimeoutExpired as error:

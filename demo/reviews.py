@@ -36,7 +36,7 @@ def _wheel() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--require-hashes", "--requirement", str(LOCK), "--dest", folder]
-        subprocess.run(command, check=True)  # noqa: S603 - our own arguments
+        subprocess.run(command, check=True)
         return next(Path(folder).glob("*.whl")).read_bytes()
 
 
