@@ -1,0 +1,1 @@
+"""The Open Inference Protocol v2, as pure functions between bytes and named arrays."""
