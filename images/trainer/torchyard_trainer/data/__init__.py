@@ -1,0 +1,1 @@
+"""Data: reading a table, holding rows out, and which rank sees which row when."""

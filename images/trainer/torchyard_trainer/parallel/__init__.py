@@ -1,0 +1,1 @@
+"""The gang: meeting, talking, and how the model is spread over its processes."""
