@@ -16,12 +16,12 @@ class ApiError(Exception):
 
 
 class Api:
-    """Calls an API server with a client certificate from a PKI folder."""
+    """Calls an API server on this machine as the administrator of a PKI folder."""
 
-    def __init__(self, host: str, port: int, pki: Path, identity: str = "admin") -> None:
-        self._address = host, port
+    def __init__(self, port: int, pki: Path) -> None:
+        self._port = port
         self._tls = ssl.create_default_context(cafile=pki / "ca.crt")
-        self._tls.load_cert_chain(pki / f"{identity}.crt", pki / f"{identity}.key")
+        self._tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
 
     def call(
         self,
@@ -33,7 +33,9 @@ class Api:
         timeout: float = 5,
     ) -> str:
         """Return the body of the answer."""
-        connection = http.client.HTTPSConnection(*self._address, context=self._tls, timeout=timeout)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self._port, context=self._tls, timeout=timeout
+        )
         try:
             content = None if body is None else json.dumps(body)
             connection.request(method, path, content, {"Content-Type": content_type})

@@ -29,7 +29,7 @@ class Binaries:
 
 def sources(module: Path) -> list[Path]:
     """Return the files that decide what a module builds to."""
-    return sorted([module / "go.mod", module / "go.sum", *module.glob("*.go")])
+    return sorted(path for name in ("go.mod", "go.sum", "*.go") for path in module.glob(name))
 
 
 def link_flags(go_mod: str) -> str:
@@ -46,7 +46,8 @@ def link_flags(go_mod: str) -> str:
 
 def ensure(modules: tuple[str, ...]) -> Binaries:
     """Build what is missing from the cache and return where everything lies."""
-    return Binaries({module: _ensure(_COMPONENTS / module) for module in modules})
+    found = [_Module(name) for name in modules]
+    return Binaries({m.name: cache.folder("bin", m.key, m.build) for m in found})
 
 
 def helm() -> Path:
@@ -54,26 +55,35 @@ def helm() -> Path:
     return pypi.helm()
 
 
-def _ensure(module: Path) -> Path:
-    go_mod = (module / "go.mod").read_text()
-    flags = link_flags(go_mod)
-    toolchain = golang.toolchain(golang.required(go_mod))
-    files = [path for path in sources(module) if path.exists()]
-    name = f"{module.name}-{cache.key([*files, flags, toolchain.version])}"
-    # A module with a main.go is the program; the others name programs of their dependencies.
-    package = "." if (module / "main.go").exists() else "tool"
+def current_folders() -> list[Path]:
+    """Return where the present sources are built to."""
+    return [cache.root() / "bin" / _Module(name).key for name in NODE]
 
-    def build(scratch: Path) -> None:
-        several = module.name == "kubernetes"
-        say(f"building {module.name}" + (", once: ten minutes on two cores" if several else ""))
-        # "nice": whoever starts this is often waiting for something else as well.
+
+class _Module:
+    """One folder of `components/`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = _COMPONENTS / name
+        go_mod = (self.folder / "go.mod").read_text()
+        self.flags = link_flags(go_mod)
+        self.toolchain = golang.toolchain(golang.required(go_mod))
+        files = sources(self.folder)
+        self.key = f"{name}-{cache.key([*files, self.flags, self.toolchain.version])}"
+
+    def build(self, scratch: Path) -> None:
+        """Compile it."""
+        several = self.name == "kubernetes"
+        say(f"building {self.name}" + (", once: ten minutes on two cores" if several else ""))
+        # A module with a main.go is the program; the others name programs of their dependencies.
+        package = "." if (self.folder / "main.go").exists() else "tool"
         shell.run(
-            *("nice", toolchain.go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly"),
-            *("-o", f"{scratch}/" if several else scratch / module.name),
-            *(f"-ldflags={flags}", package),
-            cwd=module,
+            # "nice": whoever starts this is often waiting for something else as well.
+            *("nice", self.toolchain.go, "build", "-trimpath", "-buildvcs=false"),
+            *("-mod=readonly", f"-ldflags={self.flags}"),
+            *("-o", f"{scratch}/" if several else scratch / self.name, package),
+            cwd=self.folder,
             env={"CGO_ENABLED": "0", "GOWORK": "off", "GOTOOLCHAIN": "local"},
             cure="the Go module proxy must be reachable and 12 GB of disk be free",
         )
-
-    return cache.folder("bin", name, build)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster import cache, shell
+from cluster.errors import ClusterError
 from cluster.settings import REGISTRY, Cluster
 
 # No user namespaces and no container of its own: this also works inside a container.
 _ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
-_RUN_ROOT = Path("/run/torchyard/buildah")
+RUN_ROOT = Path("/run/torchyard/buildah")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,22 @@ def reference(name: str, tag: str) -> str:
     return f"{REGISTRY}/torchyard/{name}:{tag}"
 
 
+def split(image: str) -> tuple[str, str]:
+    """Return repository and tag of one of our images, as the registry wants them."""
+    repository, tag = image.removeprefix(f"{REGISTRY}/").rsplit(":", 1)
+    return repository, tag
+
+
+def has(tag: str) -> bool:
+    """Tell whether the store holds an image."""
+    try:
+        _run("inspect", "--type=image", tag)
+    except ClusterError:
+        return False
+    return True
+
+
 def _run(*arguments: str, enter: Sequence[str] = ()) -> None:
     store().mkdir(parents=True, exist_ok=True)
-    roots = (f"--root={store()}", f"--runroot={_RUN_ROOT}")
+    roots = (f"--root={store()}", f"--runroot={RUN_ROOT}")
     shell.run(*enter, "buildah", *roots, *arguments, env=_ENVIRONMENT)

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cluster import binaries, flags, kubeconfig, pki, wait
+from cluster import binaries, files, flags, kubeconfig, pki, wait
 from cluster.api import Api, ApiError
 from cluster.children import Child, tail
 from cluster.errors import ClusterError
@@ -157,7 +157,7 @@ class ControlPlane:
         return self._layout
 
     def _api(self) -> Api:
-        return Api(_LOOPBACK, self._started().api_port, self._started().pki)
+        return Api(self._started().api_port, self._started().pki)
 
     def _choose_ports(self, programs: binaries.Binaries, policy: Path) -> flags.Layout:
         api, etcd, peer = _free_ports(3)
@@ -178,11 +178,11 @@ class ControlPlane:
         self._launch("etcd", flags.etcd(layout))
         self._wait_for("etcd", lambda: _accepts(layout.etcd_port))
         self.start_apiserver()
-        kubeconfig.write(self.kubeconfig, self.server, layout.pki, "admin")
+        self._write_kubeconfig(self.kubeconfig, "admin")
         api = self._api()
         if self.controllers:
             own = self.directory / "controller-manager.kubeconfig"
-            kubeconfig.write(own, self.server, layout.pki, "controller-manager")
+            self._write_kubeconfig(own, "controller-manager")
             self._launch(
                 "kube-controller-manager",
                 flags.controller_manager(layout, own, self.controllers, "--secure-port=0"),
@@ -190,6 +190,10 @@ class ControlPlane:
         if SERVICE_ACCOUNTS in self.controllers:
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._wait_for("kube-controller-manager", lambda: bool(api.find(account)))
+
+    def _write_kubeconfig(self, path: Path, identity: str) -> None:
+        text = kubeconfig.render(self.server, self._started().pki, identity)
+        files.write(path, text, mode=0o600)
 
     def _launch(self, name: str, command: list[str]) -> None:
         self._children[name] = Child(command, self.directory / f"{name}.log")

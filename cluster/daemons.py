@@ -1,82 +1,63 @@
-"""The processes of a cluster: their command lines, configuration files and health."""
+"""The processes of a cluster: their command lines and configuration files."""
 
-import http.client
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import containerd, files, flags, kubeconfig, namespaces, node, templates
-from cluster.api import Api
 from cluster.binaries import Binaries
 from cluster.processes import Program
 from cluster.settings import (
-    DNS_READY_PORT,
+    ETCD_PEER_PORT,
+    ETCD_PORT,
     NODE_ADDRESS,
+    NODE_API_PORT,
     NODE_NAME,
-    REGISTRY_PORT,
+    REGISTRY,
     Cluster,
 )
 
 _LOOPBACK = "127.0.0.1"
-_API_PORT = 6443
-_ETCD_PORT, _ETCD_PEER_PORT = 2379, 2380
-_SCHEDULER_PORT, _CONTROLLER_MANAGER_PORT = 10259, 10257
 # A program of Debian's, so that the relay does not depend on the caller's virtual environment.
 _PYTHON = "/usr/bin/python3"
 
 
 @dataclass(frozen=True)
+class File:
+    """A configuration file."""
+
+    path: Path
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
 class Daemon:
-    """A program and how to tell that it serves."""
+    """A program and the files that it reads at its start."""
 
     program: Program
-    healthy: Callable[[], bool]
+    files: tuple[File, ...]
 
     @property
     def name(self) -> str:
         """The name in `status`, of the log and of the record."""
         return self.program.name
 
-
-def health(cluster: Cluster, port: int, path: str, address: str = _LOOPBACK) -> Callable[[], bool]:
-    """Return a probe of an HTTP address in the cluster's network namespace."""
-
-    def probe() -> bool:
-        connection = http.client.HTTPConnection(address, port, timeout=5)
-        try:
-            connection.sock = namespaces.connect(cluster, port, address, timeout=5)
-            connection.request("GET", path)
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
-    return probe
-
-
-def accepts(cluster: Cluster, port: int) -> Callable[[], bool]:
-    """Return a probe of a port that speaks TLS to known clients only."""
-
-    def probe() -> bool:
-        try:
-            namespaces.connect(cluster, port, _LOOPBACK, timeout=5).close()
-        except OSError:
-            return False
-        return True
-
-    return probe
+    def write_files(self) -> None:
+        """Write what is not there yet."""
+        for file in self.files:
+            files.write(file.path, file.text, file.mode)
 
 
 class Daemons:
-    """Renders the configuration of one cluster and returns its processes in starting order."""
+    """The processes of one cluster, in the order in which they start."""
 
     def __init__(self, cluster: Cluster, programs: Binaries, sandbox: str, helper: str) -> None:
         self._cluster = cluster
         self._programs = programs
         self._sandbox = sandbox
         self._helper = helper
-        self._identity = (cluster.pki / "ca.crt").read_text()
+        # New certificates replace every process, as not all of them read theirs again.
+        self._authority = (cluster.pki / "ca.crt").read_text()
         self._layout = flags.Layout(
             binaries=programs,
             pki=cluster.pki,
@@ -84,9 +65,9 @@ class Daemons:
             audit_log=cluster.logs / "audit.log",
             audit_policy=cluster.config / "audit-policy.yaml",
             api_address=NODE_ADDRESS,
-            api_port=_API_PORT,
-            etcd_port=_ETCD_PORT,
-            etcd_peer_port=_ETCD_PEER_PORT,
+            api_port=NODE_API_PORT,
+            etcd_port=ETCD_PORT,
+            etcd_peer_port=ETCD_PEER_PORT,
         )
 
     def foundation(self) -> list[Daemon]:
@@ -97,7 +78,7 @@ class Daemons:
         """Return the API server and the way to it from the host."""
         return [self._apiserver(), self._relay()]
 
-    def rest(self) -> list[Daemon]:
+    def clients(self) -> list[Daemon]:
         """Return everything that is a client of the API server."""
         return [
             self._controller_manager(),
@@ -109,29 +90,22 @@ class Daemons:
         ]
 
     def _etcd(self) -> Daemon:
-        return self._daemon("etcd", flags.etcd(self._layout), accepts(self._cluster, _ETCD_PORT))
+        return self._daemon("etcd", flags.etcd(self._layout))
 
     def _containerd(self) -> Daemon:
-        self._file("cni/10-pods.conflist", containerd.cni(self._cluster))
-        registry = f"registries/{NODE_ADDRESS}:{REGISTRY_PORT}/hosts.toml"
-        self._file(registry, containerd.registry_hosts())
-        config, text = self._file(
-            "containerd.toml", containerd.config(self._cluster, self._sandbox)
-        )
-        return self._daemon(
-            "containerd",
-            ["/usr/bin/containerd", "--config", config],
-            lambda: containerd.answers(self._cluster),
-            text,
-        )
+        config = self._file("containerd.toml", containerd.config(self._cluster, self._sandbox))
+        pods = self._file("cni/10-pods.conflist", containerd.cni(self._cluster))
+        hosts = self._file(f"registries/{REGISTRY}/hosts.toml", containerd.registry_hosts())
+        command = ["/usr/bin/containerd", f"--config={config.path}"]
+        return self._daemon("containerd", command, config, pods, hosts)
 
     def _registry(self) -> Daemon:
-        config, text = self._file("registry.json", node.registry(self._cluster))
-        probe = health(self._cluster, REGISTRY_PORT, "/v2/", NODE_ADDRESS)
-        return self._daemon("registry", ["/usr/bin/docker-registry", "serve", config], probe, text)
+        config = self._file("registry.json", node.registry(self._cluster))
+        command = ["/usr/bin/docker-registry", "serve", str(config.path)]
+        return self._daemon("registry", command, config)
 
     def _apiserver(self) -> Daemon:
-        _, text = self._file("audit-policy.yaml", flags.audit_policy())
+        policy = self._file("audit-policy.yaml", flags.audit_policy())
         certificate, key = self._layout.key_pair("apiserver-kubelet-client")
         command = flags.apiserver(
             self._layout,
@@ -140,93 +114,87 @@ class Daemons:
             f"--kubelet-client-key={key}",
             "--kubelet-preferred-address-types=InternalIP",
         )
-        return self._daemon("kube-apiserver", command, accepts(self._cluster, _API_PORT), text)
+        return self._daemon("kube-apiserver", command, policy)
 
     def _relay(self) -> Daemon:
         # A copy: the running process must not change with the clone that `up` was called from.
-        script, text = self._file("relay.py", (Path(__file__).parent / "relay.py").read_text())
+        script = self._file("relay.py", (Path(__file__).parent / "relay.py").read_text())
         namespace = str(self._cluster.network_namespace)
-        command = [_PYTHON, script, namespace, str(self._cluster.port), str(_API_PORT)]
-        api = Api(_LOOPBACK, self._cluster.port, self._cluster.pki)
-        return self._daemon("relay", command, api.ready, text, outside=True)
+        ports = [str(self._cluster.port), str(NODE_API_PORT)]
+        command = [_PYTHON, str(script.path), namespace, *ports]
+        return self._daemon("relay", command, script, on_host=True)
 
     def _controller_manager(self) -> Daemon:
         own = self._kubeconfig("controller-manager")
-        command = flags.controller_manager(
-            self._layout, Path(own), ["*"], f"--bind-address={_LOOPBACK}"
-        )
-        probe = accepts(self._cluster, _CONTROLLER_MANAGER_PORT)
-        return self._daemon("kube-controller-manager", command, probe)
+        bind = f"--bind-address={_LOOPBACK}"
+        command = flags.controller_manager(self._layout, own.path, ["*"], bind)
+        return self._daemon("kube-controller-manager", command, own)
 
     def _scheduler(self) -> Daemon:
-        config, text = self._file("scheduler.json", node.scheduler(self._kubeconfig("scheduler")))
-        command = [f"--config={config}", f"--bind-address={_LOOPBACK}"]
-        probe = accepts(self._cluster, _SCHEDULER_PORT)
-        return self._daemon("kube-scheduler", [self._path("kube-scheduler"), *command], probe, text)
+        own = self._kubeconfig("scheduler")
+        config = self._file("scheduler.json", node.scheduler(own.path))
+        command = [
+            self._path("kube-scheduler"),
+            f"--config={config.path}",
+            f"--bind-address={_LOOPBACK}",
+        ]
+        return self._daemon("kube-scheduler", command, own, config)
 
     def _kubelet(self) -> Daemon:
-        self._file("resolv.conf", "")
-        config, text = self._file("kubelet.json", node.kubelet(self._cluster))
+        own = self._kubeconfig("node")
+        config = self._file("kubelet.json", node.kubelet(self._cluster))
+        resolv = self._file("resolv.conf", "")
         command = [
             self._path("kubelet"),
-            f"--config={config}",
-            f"--kubeconfig={self._kubeconfig('node')}",
+            f"--config={config.path}",
+            f"--kubeconfig={own.path}",
             f"--hostname-override={NODE_NAME}",
             f"--node-ip={NODE_ADDRESS}",
         ]
-        probe = health(self._cluster, node.KUBELET_HEALTH_PORT, "/healthz")
-        return self._daemon("kubelet", command, probe, text)
+        return self._daemon("kubelet", command, own, config, resolv)
 
     def _proxy(self) -> Daemon:
-        config, text = self._file("proxy.json", node.proxy(self._kubeconfig("proxy")))
-        probe = health(self._cluster, node.PROXY_HEALTH_PORT, "/livez")
-        command = [self._path("kube-proxy"), f"--config={config}"]
-        return self._daemon("kube-proxy", command, probe, text)
+        own = self._kubeconfig("proxy")
+        config = self._file("proxy.json", node.proxy(own.path))
+        command = [self._path("kube-proxy"), f"--config={config.path}"]
+        return self._daemon("kube-proxy", command, own, config)
 
     def _coredns(self) -> Daemon:
-        corefile = templates.render("Corefile", kubeconfig=self._kubeconfig("coredns"))
-        config, text = self._file("Corefile", corefile)
-        probe = health(self._cluster, DNS_READY_PORT, "/ready", NODE_ADDRESS)
-        return self._daemon("coredns", [self._path("coredns"), "-conf", config], probe, text)
+        own = self._kubeconfig("coredns")
+        config = self._file("Corefile", templates.render("Corefile", kubeconfig=own.path))
+        command = [self._path("coredns"), "-conf", str(config.path)]
+        return self._daemon("coredns", command, own, config)
 
     def _local_path(self) -> Daemon:
-        pod, pod_text = self._file(
-            "helper-pod.yaml", templates.render("helper-pod.yaml", helper_image=self._helper)
-        )
-        config, text = self._file("local-path.json", node.local_path(self._cluster))
+        own = self._kubeconfig("local-path")
+        config = self._file("local-path.json", node.local_path(self._cluster))
+        text = templates.render("helper-pod.yaml", helper_image=self._helper)
+        pod = self._file("helper-pod.yaml", text)
         command = [
             self._path("local-path"),
             "start",
-            f"--kubeconfig={self._kubeconfig('local-path')}",
-            f"--config={config}",
-            f"--helper-pod-file={pod}",
+            f"--kubeconfig={own.path}",
+            f"--config={config.path}",
+            f"--helper-pod-file={pod.path}",
             "--namespace=local-path-storage",
             "--service-account-name=helper",
         ]
-        # It serves nothing that could be asked.
-        return self._daemon("local-path", command, lambda: True, text, pod_text)
+        return self._daemon("local-path", command, own, config, pod)
 
     def _path(self, program: str) -> str:
         return str(self._programs[program])
 
-    def _kubeconfig(self, identity: str) -> str:
-        path = self._cluster.config / f"{identity}.kubeconfig"
-        server = f"https://{_LOOPBACK}:{_API_PORT}"
-        return str(kubeconfig.write(path, server, self._cluster.pki, identity))
+    def _file(self, name: str, text: str) -> File:
+        return File(self._cluster.config / name, text)
 
-    def _file(self, name: str, text: str) -> tuple[str, str]:
-        path = self._cluster.config / name
-        files.write(path, text)
-        return str(path), text
+    def _kubeconfig(self, identity: str) -> File:
+        path = self._cluster.config / f"{identity}.kubeconfig"
+        server = f"https://{_LOOPBACK}:{NODE_API_PORT}"
+        return File(path, kubeconfig.render(server, self._cluster.pki, identity), mode=0o600)
 
     def _daemon(
-        self,
-        name: str,
-        command: list[str],
-        healthy: Callable[[], bool],
-        *inputs: str,
-        outside: bool = False,
+        self, name: str, command: list[str], *config: File, on_host: bool = False
     ) -> Daemon:
-        enter = () if outside else namespaces.enter(self._cluster)
-        program = Program(name, tuple(command), (self._identity, *inputs), enter)
-        return Daemon(program, healthy)
+        enter = () if on_host else namespaces.enter(self._cluster)
+        inputs = (self._authority, *(file.text for file in config))
+        return Daemon(Program(name, tuple(command), inputs, enter), config)

@@ -4,16 +4,14 @@ import base64
 import json
 from pathlib import Path
 
-from cluster import files
 
-
-def write(path: Path, server: str, pki: Path, identity: str, authority: str = "ca") -> Path:
-    """Write a kubeconfig that carries everything it needs, readable by its owner only."""
+def render(server: str, pki: Path, identity: str) -> str:
+    """Return a kubeconfig that carries everything it needs."""
 
     def data(name: str) -> str:
         return base64.b64encode((pki / name).read_bytes()).decode()
 
-    cluster = {"server": server, "certificate-authority-data": data(f"{authority}.crt")}
+    cluster = {"server": server, "certificate-authority-data": data("ca.crt")}
     user = {
         "client-certificate-data": data(f"{identity}.crt"),
         "client-key-data": data(f"{identity}.key"),
@@ -26,5 +24,10 @@ def write(path: Path, server: str, pki: Path, identity: str, authority: str = "c
         "contexts": [{"name": "torchyard", "context": {"cluster": "torchyard", "user": identity}}],
         "current-context": "torchyard",
     }
-    files.write(path, json.dumps(content, indent=2) + "\n", mode=0o600)
-    return path
+    return json.dumps(content, indent=2) + "\n"
+
+
+def port(path: Path) -> int:
+    """Return the port of the server in a kubeconfig that `render` made."""
+    server: str = json.loads(path.read_text())["clusters"][0]["cluster"]["server"]
+    return int(server.rsplit(":", 1)[1])

@@ -4,6 +4,7 @@ Everything that containerd and the kubelet mount stays in the mount namespace, a
 in the network namespace: the host sees neither, and both vanish with their namespaces.
 """
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -105,12 +106,13 @@ def remove(cluster: Cluster) -> None:
             shell.run("umount", "--lazy", point)
     if cluster.network_namespace.exists():
         shell.run("ip", "netns", "delete", cluster.name)
+    others = cluster.run.parent.glob("*/namespaces/mount")
+    if any(is_kept(path) for path in others):
+        return  # removing a folder would take away what they have mounted on it
     for target in PRIVATE_PATHS:
         # Only what is empty: the host may have a kubelet or a containerd of its own.
-        try:
+        with contextlib.suppress(OSError):
             Path(target).rmdir()
-        except OSError:
-            continue
 
 
 def connect(cluster: Cluster, port: int, address: str, timeout: float) -> socket.socket:

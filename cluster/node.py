@@ -1,6 +1,7 @@
 """Configuration of what runs on the node besides the control plane."""
 
 import json
+from pathlib import Path
 
 from cluster.flags import API_BURST, API_QPS
 from cluster.settings import (
@@ -12,8 +13,6 @@ from cluster.settings import (
     Cluster,
 )
 
-KUBELET_HEALTH_PORT = 10248
-PROXY_HEALTH_PORT = 10256
 _MAX_PODS = 200
 
 
@@ -57,7 +56,7 @@ def kubelet(cluster: Cluster) -> str:
     )
 
 
-def proxy(kubeconfig: str) -> str:
+def proxy(kubeconfig: Path) -> str:
     """Return kube-proxy's configuration; it leaves the host's conntrack limits alone."""
     return json.dumps(
         {
@@ -65,7 +64,7 @@ def proxy(kubeconfig: str) -> str:
             "kind": "KubeProxyConfiguration",
             "mode": "nftables",
             "clusterCIDR": POD_CIDR,
-            "clientConnection": {"kubeconfig": kubeconfig},
+            "clientConnection": {"kubeconfig": str(kubeconfig)},
             "hostnameOverride": NODE_NAME,
             "conntrack": {
                 "maxPerCore": 0,
@@ -77,14 +76,18 @@ def proxy(kubeconfig: str) -> str:
     )
 
 
-def scheduler(kubeconfig: str) -> str:
+def scheduler(kubeconfig: Path) -> str:
     """Return the scheduler's configuration."""
     return json.dumps(
         {
             "apiVersion": "kubescheduler.config.k8s.io/v1",
             "kind": "KubeSchedulerConfiguration",
             "leaderElection": {"leaderElect": False},
-            "clientConnection": {"kubeconfig": kubeconfig, "qps": API_QPS, "burst": API_BURST},
+            "clientConnection": {
+                "kubeconfig": str(kubeconfig),
+                "qps": API_QPS,
+                "burst": API_BURST,
+            },
         }
     )
 

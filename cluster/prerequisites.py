@@ -31,10 +31,15 @@ _SERVICES = ("containerd", "docker-registry")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
-def check_machine(os_release: Path = Path("/etc/os-release")) -> None:
-    """Refuse a machine on which this cannot work, saying why."""
+def check_root() -> None:
+    """Refuse an ordinary user."""
     if os.geteuid():
         raise ClusterError("not root", "run it with sudo, or in a root shell")
+
+
+def check_machine(os_release: Path = Path("/etc/os-release")) -> None:
+    """Refuse a machine on which this cannot work, saying why."""
+    check_root()
     release = dict(
         line.split("=", 1) for line in os_release.read_text().splitlines() if "=" in line
     )

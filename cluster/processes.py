@@ -107,11 +107,11 @@ class Processes:
                 for suffix in ("json", "pid"):
                     (self._records / f"{name}.{suffix}").unlink(missing_ok=True)
 
-    def age(self, name: str) -> float | None:
-        """Return for how many seconds a process has been running."""
+    def started(self, name: str) -> float | None:
+        """Return when a running process was started, in seconds of Unix time."""
         pid = self.pid(name)
         try:
-            return time.time() - (_PROC / str(pid)).stat().st_mtime if pid else None
+            return (_PROC / str(pid)).stat().st_ctime if pid else None
         except OSError:
             return None
 

@@ -23,6 +23,14 @@ def digest(cluster: Cluster, repository: str, reference: str) -> str | None:
     return None
 
 
+def answers(cluster: Cluster) -> bool:
+    """Tell whether the registry serves."""
+    try:
+        return _ask(cluster, "GET", "/v2/").status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
 def _ask(cluster: Cluster, method: str, path: str) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(NODE_ADDRESS, REGISTRY_PORT, timeout=10)
     connection.sock = namespaces.connect(cluster, REGISTRY_PORT, NODE_ADDRESS, timeout=10)

@@ -48,7 +48,7 @@ def _reference(name: str, program: Path) -> str:
 
 
 def _ensure(cluster: Cluster, reference: str, fill: Callable[[Path], None]) -> None:
-    repository, tag = reference.split("/", 1)[1].rsplit(":", 1)
+    repository, tag = buildah.split(reference)
     if registry.digest(cluster, repository, tag):
         return
     name = repository.rsplit("/", 1)[1]

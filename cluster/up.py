@@ -7,6 +7,8 @@ from cluster import (
     cache,
     cgroups,
     containerd,
+    files,
+    health,
     kubeconfig,
     namespaces,
     node,
@@ -65,18 +67,20 @@ class _Up:
         if fresh:
             containerd.remove_containers(cluster)
         system.ensure(cluster, self._programs)
+        server = f"https://127.0.0.1:{cluster.port}"
+        admin = kubeconfig.render(server, cluster.pki, "admin")
+        files.write(cluster.kubeconfig, admin, mode=0o600)
         self._ensure(daemons.api())
-        kubeconfig.write(
-            cluster.kubeconfig, f"https://127.0.0.1:{cluster.port}", cluster.pki, "admin"
-        )
         sysctls.remember(cluster)
         self._apply()
-        self._ensure(daemons.rest())
+        self._ensure(daemons.clients())
         self._finish()
         link = link_kubeconfig(cluster)
         say(f"{cluster.name} is up: export KUBECONFIG={link}")
 
     def _ensure(self, daemons: list[Daemon]) -> None:
+        for daemon in daemons:
+            daemon.write_files()
         started = [daemon for daemon in daemons if not self._processes.current(daemon.program)]
         self._processes.stop((daemon.name for daemon in started), _STOP_SECONDS)
         for daemon in started:
@@ -99,7 +103,7 @@ class _Up:
             if not alive():
                 # It may be between two programs: the shell that becomes it, or not yet there.
                 wait.until(f"{daemon.name} runs", alive, _DEAD_SECONDS, hint=hint)
-            return daemon.healthy()
+            return health.serves(self._cluster, daemon.name)
 
         wait.until(f"{daemon.name} serves", serving, _SECONDS, hint=hint)
 
@@ -116,7 +120,7 @@ class _Up:
         stamp.write_text(manifests)
 
     def _finish(self) -> None:
-        api = Api("127.0.0.1", self._cluster.port, self._cluster.pki)
+        api = Api(self._cluster.port, self._cluster.pki)
         wait.until("the node registers", lambda: api.find(_NODE), _SECONDS)
         gpus = {"nvidia.com/gpu": str(self._cluster.gpus)}
         # Nobody but the kubelet's device plugins writes extended resources; the kubelet keeps
