@@ -15,7 +15,7 @@ from cluster.errors import ClusterError
 from cluster.images import images
 from cluster.processes import Processes
 from cluster.progress import say
-from cluster.settings import API_PORT, REPOSITORY, Cluster
+from cluster.settings import API_PORT, GPUS, REPOSITORY, Cluster
 from cluster.status import status
 from cluster.up import link_kubeconfig, up
 
@@ -121,10 +121,10 @@ def parser() -> argparse.ArgumentParser:
         for name, (_, text) in _COMMANDS.items()
     }
     added["up"].add_argument(
-        "--port", type=int, default=API_PORT, help="of the API on 127.0.0.1 (%(default)s)"
+        "--port", type=int, help=f"of the API on 127.0.0.1 (as it is, or {API_PORT})"
     )
     added["up"].add_argument(
-        "--gpus", type=int, default=8, help="nvidia.com/gpu that the node offers (%(default)s)"
+        "--gpus", type=int, help=f"nvidia.com/gpu that the node offers (as it is, or {GPUS})"
     )
     added["down"].add_argument(
         "--purge", action="store_true", help="also remove this cluster's images and logs"
@@ -137,9 +137,9 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run one command; an error names its cause and cure."""
     options = parser().parse_args()
-    values = {key: value for key, value in vars(options).items() if key in ("port", "gpus")}
+    port, gpus = getattr(options, "port", None), getattr(options, "gpus", None)
     try:
-        cluster = Cluster(options.name, **values)
+        cluster = Cluster.chosen(options.name, port, gpus)
         return _COMMANDS[options.command][0](cluster, options)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)

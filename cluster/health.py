@@ -3,7 +3,7 @@
 import http.client
 from collections.abc import Callable
 
-from cluster import containerd, kubeconfig, namespaces, registry
+from cluster import containerd, namespaces, registry
 from cluster.api import Api
 from cluster.settings import (
     CONTROLLER_MANAGER_PORT,
@@ -58,7 +58,7 @@ def _accepts(port: int) -> Probe:
 
 
 def _api(cluster: Cluster) -> bool:
-    return Api(kubeconfig.port(cluster.kubeconfig), cluster.pki).ready()
+    return Api(cluster.port, cluster.pki).ready()
 
 
 _PROBES: dict[str, Probe] = {

@@ -25,9 +25,3 @@ def render(server: str, pki: Path, identity: str) -> str:
         "current-context": "torchyard",
     }
     return json.dumps(content, indent=2) + "\n"
-
-
-def port(path: Path) -> int:
-    """Return the port of the server in a kubeconfig that `render` made."""
-    server: str = json.loads(path.read_text())["clusters"][0]["cluster"]["server"]
-    return int(server.rsplit(":", 1)[1])

@@ -1,9 +1,12 @@
 """Names, addresses and paths of one cluster; everything derives from its name."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from cluster import files
 from cluster.errors import ClusterError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -13,6 +16,7 @@ NODE_ADDRESS = "10.99.0.1"
 POD_CIDR = "10.244.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
 API_PORT = 6443  # on the host
+GPUS = 8
 REGISTRY_PORT = 5000
 REGISTRY = f"{NODE_ADDRESS}:{REGISTRY_PORT}"
 
@@ -30,7 +34,21 @@ class Cluster:
 
     name: str = "torchyard"
     port: int = API_PORT
-    gpus: int = 8
+    gpus: int = GPUS
+
+    @classmethod
+    def chosen(cls, name: str, port: int | None = None, gpus: int | None = None) -> Self:
+        """Return a cluster; what is not given stays as it is in one that is up."""
+        there = cls(name)
+        try:
+            kept = json.loads(there._record.read_text())
+        except (OSError, ValueError):
+            kept = {"port": there.port, "gpus": there.gpus}
+        return cls(name, port or kept["port"], kept["gpus"] if gpus is None else gpus)
+
+    def remember(self) -> None:
+        """Note the choices for later commands."""
+        files.write(self._record, json.dumps({"port": self.port, "gpus": self.gpus}))
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", self.name):
@@ -83,6 +101,10 @@ class Cluster:
     def containerd_socket(self) -> Path:
         """Where containerd listens."""
         return self.run / "containerd.sock"
+
+    @property
+    def _record(self) -> Path:
+        return self.run / "settings.json"
 
     @property
     def lock(self) -> Path:

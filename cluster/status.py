@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster import health, kubeconfig
+from cluster import health
 from cluster.api import Api, ApiError
 from cluster.processes import Processes
 from cluster.settings import NODE_NAME, Cluster
@@ -55,9 +55,7 @@ def duration(seconds: float) -> str:
 
 def _node(cluster: Cluster) -> Line:
     try:
-        node = Api(kubeconfig.port(cluster.kubeconfig), cluster.pki).get(
-            f"/api/v1/nodes/{NODE_NAME}"
-        )
+        node = Api(cluster.port, cluster.pki).get(f"/api/v1/nodes/{NODE_NAME}")
     except (ApiError, OSError, ValueError) as error:
         return Line(NODE_NAME, well=False, text=str(error))
     conditions = {c["type"]: c["status"] for c in node["status"]["conditions"]}

@@ -54,8 +54,10 @@ class _Up:
 
     def run(self) -> None:
         cluster = self._cluster
-        if self._processes.pid("relay") is None:
+        relayed = Cluster.chosen(cluster.name).port == cluster.port
+        if not (relayed and self._processes.pid("relay")):
             prerequisites.check_port(cluster.port)
+        cluster.remember()
         fresh = not (cluster.state / "etcd").exists()
         certificates = pki.control_plane(node.addresses()) + pki.node(NODE_NAME, NODE_ADDRESS)
         pki.ensure(cluster.pki, certificates)
