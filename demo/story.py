@@ -93,7 +93,7 @@ class Story:
             self.say(f"failed: {count} x {reason}")
         self.say("")
         self.say("The cluster stays up. Look around:")
-        self.say("  export KUBECONFIG=$PWD/build/kubeconfig; . build/tools.env")
+        self.say("  export KUBECONFIG=$PWD/build/kubeconfig PATH=$PWD/build/bin:$PATH")
         self.say("  kubectl -n reviews get tj,mv,msvc,pods")
         self.say("  kubectl -n reviews describe trainingjob reviews-better")
         self.say("Remove it all: make cluster-down")
