@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from cluster.progress import say
+
 
 def root() -> Path:
     """Return the cache folder; it lies outside the repository so that every clone shares it."""
@@ -36,7 +38,11 @@ def lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock; the kernel frees it when the holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another command, which holds {path}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

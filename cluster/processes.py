@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import cache
@@ -31,12 +31,11 @@ class Program:
     command: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     enter: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
         """Changes when a running process would have to be replaced."""
-        return cache.key([*self.command, *self.inputs, *self.enter, json.dumps(self.env)])
+        return cache.key([*self.command, *self.inputs, *self.enter])
 
 
 class Processes:
@@ -82,14 +81,15 @@ class Processes:
         (self._records / f"{program.name}.json").write_text(json.dumps(record))
         shell = ("sh", "-c", _RECORD_AND_BECOME, str(pid_file))
         with self.log(program.name).open("ab") as output:
-            subprocess.Popen(
-                [*program.enter, *shell, *program.command],
-                env={**_ENVIRONMENT, **program.env},
+            # --fork: it is a child of init from the start, which also reaps it.
+            subprocess.run(
+                ["setsid", "--fork", *program.enter, *shell, *program.command],
+                env=_ENVIRONMENT,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                check=True,
             )
 
     def stop(self, names: Iterable[str], seconds: float) -> None:
@@ -111,9 +111,13 @@ class Processes:
         """Return when a running process was started, in seconds of Unix time."""
         pid = self.pid(name)
         try:
-            return (_PROC / str(pid)).stat().st_ctime if pid else None
+            ticks = start_ticks((_PROC / str(pid) / "stat").read_text()) if pid else None
         except OSError:
             return None
+        if ticks is None:
+            return None
+        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return booted + ticks / os.sysconf("SC_CLK_TCK")
 
     def _record(self, name: str) -> dict[str, object]:
         try:
@@ -130,6 +134,12 @@ def command_line(pid: int) -> list[str]:
     except OSError:
         return []
     return content.decode(errors="surrogateescape").split("\0")[:-1]
+
+
+def start_ticks(stat: str) -> int:
+    """Return the start time in /proc/PID/stat, in clock ticks since boot."""
+    # The name, in parentheses, may itself hold spaces and parentheses.
+    return int(stat.rpartition(")")[2].split()[19])
 
 
 def send(pid: int, number: signal.Signals) -> None:

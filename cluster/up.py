@@ -1,6 +1,8 @@
 """`up`: from whatever is there to a cluster that works, changing only what has to change."""
 
+import datetime
 from pathlib import Path
+from typing import Any
 
 from cluster import (
     binaries,
@@ -29,10 +31,11 @@ from cluster.progress import say
 from cluster.settings import NODE_ADDRESS, NODE_NAME, REPOSITORY, Cluster
 
 _NODE = f"/api/v1/nodes/{NODE_NAME}"
+_GPU = "nvidia.com/gpu"
 _ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"
 _SECONDS = 180
 _STOP_SECONDS = 5
-_DEAD_SECONDS = 5
+_DEAD_SECONDS = 15
 _STATE_GIB = 5
 
 
@@ -123,25 +126,39 @@ class _Up:
 
     def _finish(self) -> None:
         api = Api(self._cluster.port, self._cluster.pki)
-        wait.until("the node registers", lambda: api.find(_NODE), _SECONDS)
-        gpus = {"nvidia.com/gpu": str(self._cluster.gpus)}
-        # Nobody but the kubelet's device plugins writes extended resources; the kubelet keeps
-        # those that it does not know.
-        api.call(
-            "PATCH",
-            f"{_NODE}/status",
-            {"status": {"capacity": gpus, "allocatable": gpus}},
-            content_type="application/merge-patch+json",
-        )
-        wait.until("the node is ready", lambda: _is_ready(api), _SECONDS)
+        started = self._processes.started("kubelet") or 0
+
+        def ready() -> bool:
+            node = api.find(_NODE)
+            if node is None or not reported_ready(node, started):
+                return False
+            self._offer_gpus(api, node)
+            return True
+
+        wait.until("the node is ready", ready, _SECONDS)
         # Bare pods are refused until their namespace has its service account.
         wait.until("service accounts are made", lambda: api.find(_ACCOUNT), _SECONDS)
 
+    def _offer_gpus(self, api: Api, node: dict[str, Any]) -> None:
+        """Advertise GPUs; a kubelet keeps extended resources that it does not know.
 
-def _is_ready(api: Api) -> bool:
-    found = api.find(_NODE) or {}
-    conditions = found.get("status", {}).get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        Only one that starts on an empty state sets them to zero when it registers, which is why
+        this comes after its first report.
+        """
+        gpus = {_GPU: str(self._cluster.gpus)}
+        if node["status"]["allocatable"].get(_GPU) != gpus[_GPU]:
+            patch = {"status": {"capacity": gpus, "allocatable": gpus}}
+            merge = "application/merge-patch+json"
+            api.call("PATCH", f"{_NODE}/status", patch, content_type=merge)
+
+
+def reported_ready(node: dict[str, Any], since: float) -> bool:
+    """Tell whether the kubelet that started at `since`, and not one before it, reports ready."""
+    for condition in node["status"].get("conditions", []):
+        if condition["type"] == "Ready":
+            heartbeat = datetime.datetime.fromisoformat(condition["lastHeartbeatTime"])
+            return condition["status"] == "True" and heartbeat.timestamp() > since
+    return False
 
 
 def link_kubeconfig(cluster: Cluster) -> Path:
