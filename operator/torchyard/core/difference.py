@@ -54,6 +54,19 @@ def fingerprint(manifest: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch that turns `before` into `after`, which holds no nulls."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            if inner := merge_patch(old, value):
+                patch[key] = inner
+        elif key not in before or value != old:
+            patch[key] = value
+    return patch
+
+
 def _differs(path: Path, desired: Any, observed: Any) -> str | None:
     # An empty value may be stored as no value at all.
     if not desired and not observed:

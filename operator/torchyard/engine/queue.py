@@ -34,6 +34,7 @@ class Queue(Generic[K]):
         self._sequence = 0
         self._active: set[K] = set()
         self._changed = asyncio.Event()
+        self._closed = False
 
     def add(self, key: K, delay: float = 0.0) -> None:
         """Ask for `key` in `delay` seconds; the earliest of several wishes wins."""
@@ -65,9 +66,11 @@ class Queue(Generic[K]):
         if (due := self._due.get(key)) is not None:
             self._push(key, due)
 
-    async def get(self) -> K:
-        """Wait for the next due key."""
-        while (key := self.pop()) is None:
+    async def get(self) -> K | None:
+        """Wait for the next due key; None once the queue is closed."""
+        while not self._closed:
+            if (key := self.pop()) is not None:
+                return key
             self._changed.clear()
             pause = self._heap[0][0] - self._clock() if self._heap else None
             try:
@@ -75,7 +78,12 @@ class Queue(Generic[K]):
                     await self._changed.wait()
             except TimeoutError:
                 continue
-        return key
+        return None
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        self._closed = True
+        self._changed.set()
 
     def depth(self) -> int:
         """Keys that are due and wait for a worker."""

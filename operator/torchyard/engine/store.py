@@ -1,7 +1,7 @@
 """What is known of the cluster: the newest copy of each object that matters, by owner.
 
 Fed by watches, by the answers to the operator's own writes, and by lists. It never goes back: an
-older copy of an object does not replace a newer one, and what was seen dead stays dead.
+older copy of an object does not replace a newer one, nor bring back one that is gone.
 """
 
 from collections import OrderedDict, defaultdict
@@ -41,7 +41,7 @@ class Store:
     def __init__(self) -> None:
         self._kinds: defaultdict[str, dict[Key, Object]] = defaultdict(dict)
         self._linked: defaultdict[Hashable, set[Key]] = defaultdict(set)
-        self._dead: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()  # uid → version at which it went
 
     def get(self, key: Key) -> Object | None:
         """The newest copy of an object."""
@@ -67,13 +67,19 @@ class Store:
         """The ModelServices of a model, by name."""
         return self._at(ServicesOf(namespace, model))
 
+    def is_news(self, manifest: Manifest) -> bool:
+        """Whether this copy is newer than all that is known; its metadata tell."""
+        if _number(manifest) <= self._gone.get(_uid(manifest), -1):
+            return False
+        known = self.get(key_of(manifest))
+        return known is None or _newer(manifest, known)
+
     def put(self, manifest: Manifest) -> bool:
         """Keep this copy unless a newer one is there; tells whether anything is new."""
-        key, uid = key_of(manifest), manifest["metadata"]["uid"]
-        known = self.get(key)
-        if uid in self._dead or (known is not None and not _newer(manifest, known)):
+        if not self.is_news(manifest):
             return False
-        if known is not None:
+        key = key_of(manifest)
+        if (known := self.get(key)) is not None:
             self._unlink(key, known)
         kept = trimmed(manifest)
         self._kinds[key.kind][key] = kept
@@ -81,14 +87,18 @@ class Store:
             self._linked[link].add(key)
         return True
 
-    def remove(self, key: Key, uid: str | None = None) -> Object | None:
-        """The object is gone; `uid` spares a new one of the same name. Returns the last copy."""
+    def remove(self, key: Key, last: Manifest | None = None) -> Object | None:
+        """The object is gone, or has lost the labels by which it is watched.
+
+        `last` is its copy as it went: it spares another object that has taken the name since.
+        Returns the copy that was known.
+        """
         known = self.get(key)
-        if uid is not None:
-            self._bury(uid)
-        if known is None or uid not in (None, known["metadata"]["uid"]):
+        if last is not None:
+            self._bury(last)
+        if known is None or (last is not None and _uid(last) != _uid(known)):
             return None
-        self._bury(known["metadata"]["uid"])
+        self._bury(known)
         self._unlink(key, known)
         del self._kinds[key.kind][key]
         return known
@@ -97,11 +107,12 @@ class Store:
         for key in sorted(self._linked.get(link, ())):
             yield self._kinds[key.kind][key]
 
-    def _bury(self, uid: str) -> None:
+    def _bury(self, last: Manifest) -> None:
         # A late answer to a write of ours must not bring back what a watch saw deleted.
-        self._dead[uid] = None
-        while len(self._dead) > _TOMBSTONES:
-            self._dead.popitem(last=False)
+        uid = _uid(last)
+        self._gone[uid] = max(_number(last), self._gone.get(uid, 0))
+        while len(self._gone) > _TOMBSTONES:
+            self._gone.popitem(last=False)
 
     def _unlink(self, key: Key, known: Object) -> None:
         for link in _links(known):
@@ -148,9 +159,18 @@ def _may_belong(manifest: Object, kind: str, uid: str) -> bool:
     return all(item.get("uid") == uid for item in ours) and bool(ours or kind != "TrainingJob")
 
 
-def _newer(manifest: Manifest, known: Object) -> bool:
+def _uid(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["uid"])
+
+
+def _number(manifest: Manifest) -> int:
+    """The resourceVersion as the number that it always is; 0 where it is none."""
     version = str(manifest["metadata"].get("resourceVersion", ""))
-    before = str(known["metadata"].get("resourceVersion", ""))
-    if version.isdigit() and before.isdigit():
-        return int(version) > int(before)
-    return version != before
+    return int(version) if version.isdigit() else 0
+
+
+def _newer(manifest: Manifest, known: Object) -> bool:
+    version, before = _number(manifest), _number(known)
+    if version and before:
+        return version > before
+    return bool(manifest["metadata"]["resourceVersion"] != known["metadata"]["resourceVersion"])

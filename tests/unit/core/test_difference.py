@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from torchyard.core.difference import differs, fingerprint
+from torchyard.core.difference import differs, fingerprint, merge_patch
 
 SAME: list[tuple[str, Any, Any]] = [
     ("defaults that the server added", {"a": 1}, {"a": 1, "b": 2}),
@@ -83,3 +85,28 @@ def test_a_long_value_is_cut_in_the_message() -> None:
 def test_the_fingerprint_depends_on_the_content_and_not_on_the_order() -> None:
     assert fingerprint({"a": 1, "b": [1]}) == fingerprint({"b": [1], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 1, "b": None})
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """RFC 7396, as the API server carries it out."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merged(result.get(key), value)
+    return result
+
+
+def documents(depth: int = 3) -> st.SearchStrategy[dict[str, Any]]:
+    leaves = st.integers(0, 2) | st.text("ab", max_size=1) | st.lists(st.integers(0, 1), max_size=2)
+    values = leaves | documents(depth - 1) if depth else leaves
+    return st.dictionaries(st.sampled_from("abc"), values, max_size=3)
+
+
+@given(documents(), documents())
+def test_a_merge_patch_leads_from_the_one_to_the_other(before: Any, after: Any) -> None:
+    assert _merged(before, merge_patch(before, after)) == after
+    assert merge_patch(after, after) == {}

@@ -126,6 +126,16 @@ async def test_two_workers_share_the_keys() -> None:
     assert set(await asyncio.wait_for(asyncio.gather(*workers), 10)) == {1, 2}
 
 
+async def test_a_closed_queue_hands_out_nothing_more() -> None:
+    queue: Queue[str] = Queue()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.close()
+    assert await asyncio.wait_for(waiting, 10) is None
+    queue.add("a")
+    assert await queue.get() is None
+
+
 def test_backoff_grows_to_its_cap_and_is_jittered_in_full() -> None:
     assert [backoff(n, lambda: 1.0) for n in (0, 1, 2, 3)] == [0.2, 0.4, 0.8, 1.6]
     assert backoff(10_000, lambda: 1.0) == CAP_SECONDS

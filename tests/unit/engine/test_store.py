@@ -32,27 +32,34 @@ def test_versions_that_are_no_numbers_are_taken_as_they_come(store: Store) -> No
     assert store.put(pod(resourceVersion="abb"))
 
 
-def test_the_dead_stay_dead(store: Store) -> None:
+def test_a_late_answer_does_not_bring_back_what_a_watch_saw_deleted(store: Store) -> None:
     store.put(pod(version=10))
-    assert store.remove(key_of(pod())) is not None
-    assert not store.put(pod(version=11)), "a late answer to a write of ours"
+    assert store.remove(key_of(pod()), pod(version=12)) is not None
+    assert not store.put(pod(version=11))
     assert store.get(key_of(pod())) is None
 
 
 def test_a_deletion_that_overtakes_the_creation_counts(store: Store) -> None:
-    store.remove(key_of(pod()), "job-a0-w0-uid")
+    store.remove(key_of(pod()), pod(version=12))
     assert not store.put(pod(version=10))
+
+
+def test_an_object_that_gets_its_labels_back_is_taken_again(store: Store) -> None:
+    """To a watch by labels, losing them looks like a deletion."""
+    store.put(pod(version=10))
+    store.remove(key_of(pod()), pod(version=11))
+    assert store.put(pod(version=12))
 
 
 def test_the_deletion_of_a_namesake_spares_the_new_object(store: Store) -> None:
     store.put(pod(uid="new", version=20))
-    assert store.remove(key_of(pod()), "old") is None
+    assert store.remove(key_of(pod()), pod(uid="old", version=19)) is None
     assert store.get(key_of(pod())) is not None
 
 
 def test_a_new_object_of_the_same_name_is_taken(store: Store) -> None:
     store.put(pod(uid="old", version=10))
-    store.remove(key_of(pod()), "old")
+    store.remove(key_of(pod()))
     assert store.put(pod(uid="new", version=20))
 
 
