@@ -8,7 +8,7 @@ from pathlib import Path
 from cluster import cache, shell
 
 # Layers must not depend on when a file was checked out.
-_MODIFIED = 946684800
+MODIFIED = 946684800
 
 
 def arguments(dockerfile: str) -> list[str]:
@@ -53,6 +53,6 @@ def stage(repository: Path, paths: list[Path], target: Path) -> None:
         copy = target / path.relative_to(repository)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
-        os.utime(copy, (_MODIFIED, _MODIFIED))
+        os.utime(copy, (MODIFIED, MODIFIED))
     for folder in [path for path in target.rglob("*") if path.is_dir()]:
-        os.utime(folder, (_MODIFIED, _MODIFIED))
+        os.utime(folder, (MODIFIED, MODIFIED))

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import cache
+from cluster import cache, files
 
 _PROC = Path("/proc")
 # Nothing of the caller's environment: a cluster must not depend on who started it.
@@ -73,12 +73,11 @@ class Processes:
 
     def start(self, program: Program) -> None:
         """Start a program in a session of its own."""
-        for folder in (self._records, self._logs):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
         pid_file = self._records / f"{program.name}.pid"
         pid_file.unlink(missing_ok=True)
         record = {"command": program.command, "fingerprint": program.fingerprint}
-        (self._records / f"{program.name}.json").write_text(json.dumps(record))
+        files.write(self._records / f"{program.name}.json", json.dumps(record))
         shell = ("sh", "-c", _RECORD_AND_BECOME, str(pid_file))
         with self.log(program.name).open("ab") as output:
             # --fork: it is a child of init from the start, which also reaps it.
