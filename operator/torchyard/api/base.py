@@ -5,10 +5,19 @@ Specs forbid unknown fields (the server prunes them, a local run must name them)
 ignore them, so that an older operator reads what a newer one wrote.
 """
 
+import re
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
 
 
@@ -69,40 +78,94 @@ def _quantity(value: object) -> object:
     return value
 
 
-QUANTITY_PATTERN = (
-    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
-    r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+# No sign: nothing that is asked for here is less than nothing.
+QUANTITY_PATTERN = r"^(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$"
+
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
+
+
+def _moment(text: str) -> str:
+    """What the API server takes as `date-time`: a worker's word must not spoil a status."""
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("a time is written as 2006-01-02T15:04:05Z")
+    datetime.fromisoformat(text)
+    return text
+
 
 Quantity = Annotated[
     str,
     BeforeValidator(_quantity),
     StringConstraints(pattern=QUANTITY_PATTERN, max_length=64),
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 0}),
 ]
 """A Kubernetes quantity such as `500m`, `2` or `4Gi`; a YAML number is taken as written."""
 
 DnsLabel = Annotated[
     str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
 ]
+ModelName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=50)
+]
+"""A DNS label that leaves room for the number of a version."""
 LabelValue = Annotated[
     str, StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63)
 ]
-ResourceName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+ObjectName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253),
+]
+"""The name of most objects: a DNS subdomain."""
 Text = Annotated[str, StringConstraints(max_length=1024)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=253)]
-Image = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+Image = Annotated[str, StringConstraints(pattern=r"^\S+$", min_length=1, max_length=1024)]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+Timestamp = Annotated[
+    str,
+    StringConstraints(max_length=40),
+    AfterValidator(_moment),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""A number of things, within what every JSON reader keeps exact."""
+ExitCode = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+
+_CLAIM = r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+_SEGMENT = r"/[A-Za-z0-9._=-]+"
+_INSIDE = rule(
+    "!self.split('/').exists(part, part == '..')", "the path of a URI must not contain '..'"
+)
+
+
+def _inside(uri: str) -> str:
+    if ".." in uri.split("/"):
+        raise ValueError(_INSIDE["message"])
+    return uri
+
+
 ClaimUri = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._=-]+)*/?$", max_length=1024
-    ),
+    StringConstraints(pattern=f"{_CLAIM}({_SEGMENT})*/?$", max_length=1024),
+    AfterValidator(_inside),
+    Field(json_schema_extra=rules(_INSIDE)),
 ]
 """`pvc://<claim>/<path>`: a path inside a PersistentVolumeClaim of the same namespace."""
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, max_length=40)]
-
-NO_DOT_DOT = "!self.split('/').exists(part, part == '..')"
+FolderUri = Annotated[
+    str,
+    StringConstraints(pattern=f"{_CLAIM}({_SEGMENT})*/?$", max_length=512),
+    AfterValidator(_inside),
+    Field(json_schema_extra=rules(_INSIDE)),
+]
+"""A ClaimUri that leaves room for the names of what is put there."""
+FileUri = Annotated[
+    str,
+    StringConstraints(pattern=f"{_CLAIM}({_SEGMENT})+$", max_length=512),
+    AfterValidator(_inside),
+    Field(json_schema_extra=rules(_INSIDE)),
+]
+"""A ClaimUri that names a file."""
 
 
 class ConditionStatus(StrEnum):

@@ -5,23 +5,32 @@ worker answers `GET /progress` on the status port with `WorkerProgress` while it
 leaves `Termination` as its container's termination message when it ends, whatever ended it.
 A server leaves `Termination`, too, when it refuses an artifact.
 
-Readers ignore fields that they do not know and writers only ever add some, so operator and
-pods of neighbouring releases understand each other; `contractVersion` changes when that no
-longer holds.
+Readers ignore fields that they do not know, at any depth, and writers only ever add some, so
+operator and pods of neighbouring releases understand each other; `contractVersion` changes when
+that no longer holds. What a pod says may come from anybody's image, so it is bounded like a
+resource: whatever passes here, the API server takes into a status or a record.
 """
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-from torchyard.api.base import ClaimUri, Digest, SpecModel, StatusModel, Text, Timestamp
+from torchyard.api.base import ClaimUri, Count, Digest, ExitCode, StatusModel, Text, Timestamp
 from torchyard.api.modelversion import Signature
-from torchyard.api.trainingjob import CheckpointStatus, Format, Progress, TrainingJobSpec
+from torchyard.api.trainingjob import (
+    CheckpointStatus,
+    DecimalText,
+    Format,
+    MetricName,
+    Progress,
+    TrainingJobSpec,
+)
 
 CONTRACT_VERSION: Final = 1
 CONFIG_VARIABLE: Final = "TORCHYARD_CONFIG"
 TERMINATION_LIMIT: Final = 4096  # bytes; the kubelet cuts a longer message
+ARTIFACT_LIMIT: Final = 3072  # bytes of it, for what a ModelVersion is made of
 
 DATA_MOUNT: Final = "/torchyard/data"
 OUTPUT_MOUNT: Final = "/torchyard/output"
@@ -61,7 +70,19 @@ PERMANENT: Final = frozenset(
 """Outcomes that a restart would only repeat."""
 
 
-class JobIdentity(SpecModel):
+class Message(StatusModel):
+    """One side's word to the other."""
+
+    contract_version: int = Field(default=CONTRACT_VERSION, ge=1)
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Self:
+        """Reads what the other side wrote; raises ValidationError."""
+        # Parts of a spec refuse unknown fields, but here they come from another release.
+        return cls.model_validate_json(text, extra="ignore")
+
+
+class JobIdentity(StatusModel):
     """The TrainingJob that a worker belongs to."""
 
     namespace: str
@@ -69,10 +90,9 @@ class JobIdentity(SpecModel):
     uid: str
 
 
-class WorkerConfig(SpecModel):
+class WorkerConfig(Message):
     """Operator to worker. The worker's own index comes from TORCHYARD_WORKER."""
 
-    contract_version: int = CONTRACT_VERSION
     job: JobIdentity
     attempt: int = Field(ge=0)
     spec: TrainingJobSpec
@@ -93,12 +113,12 @@ class WorkerConfig(SpecModel):
     )
 
 
-class WorkerProgress(StatusModel):
+class WorkerProgress(Message):
     """Worker 0 to operator, while it runs."""
 
-    contract_version: int = CONTRACT_VERSION
+    contract_version: int = Field(default=CONTRACT_VERSION, ge=1, le=CONTRACT_VERSION)
     attempt: int = Field(ge=0)
-    first_step: int | None = Field(default=None, ge=0)
+    first_step: Count | None = None
     progress: Progress
     checkpoint: CheckpointStatus | None = None
 
@@ -108,23 +128,34 @@ class PublishedArtifact(StatusModel):
 
     uri: ClaimUri
     digest: Digest
-    size_bytes: int = Field(ge=0)
-    formats: list[Format]
+    size_bytes: Count
+    formats: list[Format] = Field(min_length=1, max_length=2)
     signature: Signature
-    metrics: dict[str, str] = Field(default_factory=dict)
+    metrics: dict[MetricName, DecimalText] = Field(default_factory=dict, max_length=32)
     data_digest: Digest | None = None
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        size = len(self.model_dump_json(by_alias=True, exclude_none=True).encode())
+        if size > ARTIFACT_LIMIT:
+            raise ValueError(
+                f"the record of an artifact takes {size} bytes as JSON and has to leave through a "
+                f"termination message, with room for {ARTIFACT_LIMIT}: use fewer or shorter names "
+                "of tensors and metrics"
+            )
+        return self
 
-class Termination(StatusModel):
+
+class Termination(Message):
     """A container's last words, at most 4,096 bytes."""
 
-    contract_version: int = CONTRACT_VERSION
+    contract_version: int = Field(default=CONTRACT_VERSION, ge=1, le=CONTRACT_VERSION)
     outcome: Outcome
     message: Annotated[str, StringConstraints(max_length=1024)] = ""
-    rank: int | None = None
-    exit_code: int | None = None
+    rank: Count | None = None
+    exit_code: ExitCode | None = None
     time: Timestamp | None = Field(default=None, description="When the first rank failed.")
-    first_step: int | None = None
+    first_step: Count | None = None
     progress: Progress | None = None
     checkpoint: CheckpointStatus | None = None
     artifact: PublishedArtifact | None = None

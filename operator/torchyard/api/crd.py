@@ -108,7 +108,11 @@ MODEL_VERSION = Kind(
     ),
     rules=(
         rule(
-            "self.metadata.name == self.spec.model + '-v' + string(self.spec.version)",
+            # string(self.spec.version) has no bound, so this goes the other way.
+            "self.metadata.name.matches('-v[1-9][0-9]{0,5}$') && "
+            "self.metadata.name.startsWith(self.spec.model + '-v') && "
+            "self.metadata.name.lastIndexOf('-v') == self.spec.model.size() && "
+            "int(self.metadata.name.substring(self.spec.model.size() + 2)) == self.spec.version",
             "metadata.name must be <spec.model>-v<spec.version>",
         ),
     ),
@@ -188,7 +192,6 @@ def _convert(node: Schema, definitions: Schema) -> Schema:
         out["additionalProperties"] = _convert(values, definitions)
     if out.get("x-kubernetes-int-or-string"):
         out.pop("type", None)
-        out.pop("maxLength", None)
     if isinstance(out.get("default"), dict):
         # The server fills the leaves from their own defaults.
         out["default"] = {}

@@ -8,6 +8,7 @@ from torchyard.api.base import (
     CONDITIONS,
     Condition,
     DnsLabel,
+    ModelName,
     ObjectMeta,
     ShortText,
     SpecModel,
@@ -15,6 +16,7 @@ from torchyard.api.base import (
     Text,
     Timestamp,
     exactly_one,
+    immutable,
     rules,
 )
 from torchyard.api.pods import Accelerator, PodTemplate, Resources
@@ -26,7 +28,10 @@ class ModelReference(SpecModel):
 
     model_config = ConfigDict(json_schema_extra=rules(exactly_one("version", "alias")))
 
-    name: DnsLabel = Field(max_length=50, description="The model.")
+    name: ModelName = Field(
+        description="The model. Clients name it in their requests, so it stays.",
+        json_schema_extra=immutable("model.name"),
+    )
     version: int | None = Field(
         default=None, ge=1, le=999_999, description="A fixed version: ModelVersion `<name>-v<n>`."
     )

@@ -2,12 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from torchyard.api.base import (
+    ClaimUri,
+    Count,
     Digest,
-    DnsLabel,
     Image,
+    ModelName,
     ObjectMeta,
     ShortText,
     SpecModel,
@@ -15,11 +17,25 @@ from torchyard.api.base import (
     rule,
     rules,
 )
-from torchyard.api.trainingjob import DataUri, Format, MetricName
+from torchyard.api.trainingjob import DecimalText, Format, MetricName
 from torchyard.artifact.signature import MAX_DIMENSIONS, MAX_TENSORS, Datatype
 
 TensorName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]*$", min_length=1, max_length=128)
+]
+
+
+def _not_empty(size: int) -> int:
+    if size == 0:
+        raise ValueError(_SIZED["message"])
+    return size
+
+
+_SIZED = rule("self != 0", "shape: a dimension is a size, or -1 for any size; it is never 0")
+Dimension = Annotated[
+    int,
+    Field(ge=-1, le=2**31 - 1, json_schema_extra=rules(_SIZED)),
+    AfterValidator(_not_empty),
 ]
 
 
@@ -28,7 +44,7 @@ class Tensor(SpecModel):
 
     name: TensorName = Field(description="Its name in a request.")
     datatype: Datatype = Field(description="Its datatype in the Open Inference Protocol.")
-    shape: list[Annotated[int, Field(ge=-1, le=2**31 - 1)]] = Field(
+    shape: list[Dimension] = Field(
         min_length=1,
         max_length=MAX_DIMENSIONS,
         description="Its dimensions; -1 is any size, the first one is the batch.",
@@ -61,11 +77,11 @@ class Signature(SpecModel):
 class Artifact(SpecModel):
     """The files of the version."""
 
-    uri: DataUri = Field(description="The directory: `pvc://<claim>/<path>`.")
+    uri: ClaimUri = Field(description="The directory: `pvc://<claim>/<path>`.")
     digest: Digest = Field(
         description="sha256 of the canonical manifest, which names the digest of every file."
     )
-    size_bytes: int = Field(ge=0, description="All files together.")
+    size_bytes: Count = Field(description="All files together.")
     formats: list[Format] = Field(
         min_length=1,
         max_length=2,
@@ -105,11 +121,11 @@ class ModelVersionSpec(SpecModel):
         )
     )
 
-    model: DnsLabel = Field(max_length=50, description="The model that this is a version of.")
+    model: ModelName = Field(description="The model that this is a version of.")
     version: int = Field(ge=1, le=999_999, description="Its number; the name is `<model>-v<n>`.")
     artifact: Artifact = Field(description="Its files.")
     signature: Signature = Field(description="What the model takes and gives.")
-    metrics: dict[MetricName, Annotated[str, StringConstraints(max_length=32)]] | None = Field(
+    metrics: dict[MetricName, DecimalText] | None = Field(
         default=None, max_length=32, description="Measured on held-out data, as decimal strings."
     )
     lineage: Lineage | None = Field(default=None, description="Where it comes from.")

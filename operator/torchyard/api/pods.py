@@ -5,15 +5,14 @@ run any pod (host paths, privileged containers, foreign service accounts or Secr
 """
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from torchyard.api.base import (
-    DnsLabel,
     LabelValue,
+    ObjectName,
     Quantity,
-    ResourceName,
     SpecModel,
     rule,
     rules,
@@ -21,22 +20,46 @@ from torchyard.api.base import (
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 
+_DEVICE = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+_KNOWN_RESOURCES = rule(
+    "self.all(key, key in ['cpu', 'memory', 'ephemeral-storage'] || "
+    "key.startsWith('hugepages-') || key.contains('/'))",
+    "resources are cpu, memory, ephemeral-storage, hugepages-<size> or <domain>/<device>",
+)
+
 
 class Resources(SpecModel):
     """Compute resources of one pod's main container, as in a pod."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.requests) || !has(self.limits) || self.requests.all(key, "
+                "!(key in self.limits) || quantity(string(self.requests[key]))"
+                ".compareTo(quantity(string(self.limits[key]))) <= 0)",
+                "resources.requests must not exceed resources.limits",
+            )
+        )
+    )
+
     requests: dict[LabelKey, Quantity] | None = Field(
-        default=None, max_length=16, description="What the pod is guaranteed, e.g. `cpu: 500m`."
+        default=None,
+        max_length=16,
+        description="What the pod is guaranteed, e.g. `cpu: 500m`.",
+        json_schema_extra=rules(_KNOWN_RESOURCES),
     )
     limits: dict[LabelKey, Quantity] | None = Field(
-        default=None, max_length=16, description="What the pod may use at most."
+        default=None,
+        max_length=16,
+        description="What the pod may use at most.",
+        json_schema_extra=rules(_KNOWN_RESOURCES),
     )
 
 
 class Accelerator(SpecModel):
     """Devices of one pod, as a device plugin advertises them."""
 
-    resource: ResourceName = Field(
+    resource: Annotated[str, StringConstraints(pattern=_DEVICE, max_length=253)] = Field(
         default="nvidia.com/gpu", description="The extended resource that is asked for."
     )
     count: int = Field(ge=1, le=64, description="Devices a pod.")
@@ -69,6 +92,24 @@ class TaintEffect(StrEnum):
 class Toleration(SpecModel):
     """A taint that the pods bear, as in a pod."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+                "tolerations: give a key, or operator: Exists for every key",
+            ),
+            rule(
+                "!has(self.value) || self.value == '' || !has(self.operator) || "
+                "self.operator == 'Equal'",
+                "tolerations: a value goes with operator: Equal only",
+            ),
+            rule(
+                "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+                "tolerations: tolerationSeconds goes with effect: NoExecute only",
+            ),
+        )
+    )
+
     key: Annotated[str, StringConstraints(max_length=317)] | None = Field(
         default=None, description="The taint's key; none means every key (with Exists)."
     )
@@ -87,15 +128,22 @@ class Toleration(SpecModel):
 class LocalReference(SpecModel):
     """A Secret of the same namespace."""
 
-    name: ResourceName = Field(description="Its name.")
+    name: ObjectName = Field(description="Its name.")
 
 
-def _unreserved(field: str) -> dict[str, Any]:
-    return rules(
-        rule(
-            "!self.exists(key, key.startsWith('torchyard.dev/'))",
-            f"{field}: keys that start with torchyard.dev/ are reserved; choose another prefix",
-        )
+def _keys(field: str) -> dict[str, str]:
+    return rule(
+        "self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?"
+        "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+        f"{field}: a key is a name of at most 63 letters, digits, '-', '_' and '.', with a DNS "
+        "prefix and '/' before it if you like",
+    )
+
+
+def _unreserved(field: str) -> dict[str, str]:
+    return rule(
+        "!self.exists(key, key.startsWith('torchyard.dev/'))",
+        f"{field}: keys that start with torchyard.dev/ are reserved; choose another prefix",
     )
 
 
@@ -106,16 +154,19 @@ class PodTemplate(SpecModel):
         default=None,
         max_length=32,
         description="More labels. `torchyard.dev/` is reserved.",
-        json_schema_extra=_unreserved("labels"),
+        json_schema_extra=rules(_keys("labels"), _unreserved("labels")),
     )
     annotations: dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]] | None = Field(
         default=None,
         max_length=32,
         description="More annotations. `torchyard.dev/` is reserved.",
-        json_schema_extra=_unreserved("annotations"),
+        json_schema_extra=rules(_keys("annotations"), _unreserved("annotations")),
     )
     node_selector: dict[LabelKey, LabelValue] | None = Field(
-        default=None, max_length=32, description="Labels that a node must carry."
+        default=None,
+        max_length=32,
+        description="Labels that a node must carry.",
+        json_schema_extra=rules(_keys("nodeSelector")),
     )
     tolerations: list[Toleration] | None = Field(
         default=None, max_length=16, description="Taints that the pods bear."
@@ -138,9 +189,9 @@ class PodTemplate(SpecModel):
     image_pull_secrets: list[LocalReference] | None = Field(
         default=None, max_length=8, description="Secrets for private registries."
     )
-    priority_class_name: ResourceName | None = Field(
+    priority_class_name: ObjectName | None = Field(
         default=None, description="The PriorityClass of the pods."
     )
-    runtime_class_name: DnsLabel | None = Field(
+    runtime_class_name: ObjectName | None = Field(
         default=None, description="The RuntimeClass of the pods, where GPUs need one."
     )

@@ -7,11 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from torchyard.api.base import (
     CONDITIONS,
-    NO_DOT_DOT,
-    ClaimUri,
     Condition,
-    DnsLabel,
+    Count,
+    ExitCode,
+    FileUri,
+    FolderUri,
     Image,
+    ModelName,
     ObjectMeta,
     ShortText,
     SpecModel,
@@ -25,10 +27,6 @@ from torchyard.api.base import (
 )
 from torchyard.api.pods import Accelerator, PodTemplate, Resources
 
-DataUri = Annotated[
-    ClaimUri,
-    Field(json_schema_extra=rules(rule(NO_DOT_DOT, "the path of a URI must not contain '..'"))),
-]
 Column = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
@@ -106,7 +104,7 @@ class Task(SpecModel):
 class Data(SpecModel):
     """What is learnt from."""
 
-    uri: DataUri = Field(
+    uri: FileUri = Field(
         description="The CSV file: `pvc://<claim>/<path>`, a claim of the same namespace."
     )
     validation: float = Field(
@@ -196,7 +194,7 @@ class Checkpoint(SpecModel):
 
     model_config = ConfigDict(json_schema_extra=rules(at_most_one("everySteps", "everySeconds")))
 
-    uri: DataUri | None = Field(
+    uri: FolderUri | None = Field(
         default=None,
         description="Where: `pvc://<claim>/<path>`. Unset: beside the output, in `.checkpoints`.",
     )
@@ -247,6 +245,8 @@ class Format(StrEnum):
 
 
 MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.]*$", max_length=63)]
+DecimalText = Annotated[str, StringConstraints(max_length=32)]
+"""A number as text: statuses and records carry no floats."""
 
 
 class Requirement(SpecModel):
@@ -262,10 +262,10 @@ class Requirement(SpecModel):
 class Output(SpecModel):
     """Where the trained model goes."""
 
-    model: DnsLabel = Field(
-        max_length=50, description="The model that a version is registered of: `<model>-v<n>`."
+    model: ModelName = Field(
+        description="The model that a version is registered of: `<model>-v<n>`."
     )
-    uri: DataUri = Field(
+    uri: FolderUri = Field(
         description="Where artifacts are published: `pvc://<claim>/<path>`. Each gets a directory "
         "`<model>/<job uid>-<attempt>` of its own."
     )
@@ -397,26 +397,26 @@ class BlockedBy(StatusModel):
 class Progress(StatusModel):
     """How far the training is, at most ten seconds old."""
 
-    step: int = Field(default=0, ge=0, description="Optimizer steps done.")
-    total_steps: int = Field(default=0, ge=0, description="Optimizer steps of the whole training.")
-    epoch: int = Field(default=0, ge=0, description="The epoch under way, counted from 1.")
-    loss: str | None = Field(default=None, max_length=32, description="Mean training loss lately.")
-    metrics: dict[str, Annotated[str, StringConstraints(max_length=32)]] | None = Field(
+    step: Count = Field(default=0, description="Optimizer steps done.")
+    total_steps: Count = Field(default=0, description="Optimizer steps of the whole training.")
+    epoch: Count = Field(default=0, description="The epoch under way, counted from 1.")
+    loss: DecimalText | None = Field(default=None, description="Mean training loss lately.")
+    metrics: dict[MetricName, DecimalText] | None = Field(
         default=None, max_length=32, description="Newest metrics on held-out data."
     )
-    samples_per_second: str | None = Field(
-        default=None, max_length=32, description="Samples a second of all processes together."
+    samples_per_second: DecimalText | None = Field(
+        default=None, description="Samples a second of all processes together."
     )
-    eta_seconds: int | None = Field(default=None, ge=0, description="Seconds to go at this pace.")
+    eta_seconds: Count | None = Field(default=None, description="Seconds to go at this pace.")
 
 
 class CheckpointStatus(StatusModel):
     """The newest whole checkpoint."""
 
-    step: int = Field(ge=0, description="Optimizer steps that it holds.")
+    step: Count = Field(description="Optimizer steps that it holds.")
     uri: Text = Field(description="Where it is.")
     time: Timestamp = Field(description="When it was complete.")
-    bytes: int = Field(ge=0, description="Its size.")
+    bytes: Count = Field(description="Its size.")
 
 
 class Attempt(StatusModel):
@@ -436,11 +436,13 @@ class Attempt(StatusModel):
     )
     message: Text | None = Field(default=None, description="What the worker said of it.")
     worker: int | None = Field(default=None, ge=0, description="The worker that failed first.")
-    rank: int | None = Field(default=None, ge=0, description="The rank that failed first.")
+    rank: Count | None = Field(default=None, description="The rank that failed first.")
     node: ShortText | None = Field(default=None, description="The node it was on.")
-    exit_code: int | None = Field(default=None, description="Its exit code; 128 + n for signal n.")
-    first_step: int | None = Field(default=None, ge=0, description="Step at which it began.")
-    last_step: int | None = Field(default=None, ge=0, description="Last step that was heard of.")
+    exit_code: ExitCode | None = Field(
+        default=None, description="Its exit code; 128 + n for signal n."
+    )
+    first_step: Count | None = Field(default=None, description="Step at which it began.")
+    last_step: Count | None = Field(default=None, description="Last step that was heard of.")
 
 
 class WorkerCounts(StatusModel):
