@@ -17,7 +17,7 @@ from cluster.processes import Processes
 from cluster.progress import say
 from cluster.settings import API_PORT, GPUS, REPOSITORY, Cluster
 from cluster.status import status
-from cluster.up import link_kubeconfig, up
+from cluster.up import up
 
 _ABOUT = """A real single-node Kubernetes on this Debian 12 machine, in namespaces of its own.
 The first `up` compiles Kubernetes, which takes ten minutes on two cores; later ones take ten
@@ -26,6 +26,7 @@ seconds. docs/local-cluster.md says how it works."""
 
 def _up(cluster: Cluster, _: argparse.Namespace) -> int:
     up(cluster)
+    say(f"export KUBECONFIG={_link(cluster)}")
     return 0
 
 
@@ -65,8 +66,17 @@ def _images(cluster: Cluster, _: argparse.Namespace) -> int:
 def _kubeconfig(cluster: Cluster, _: argparse.Namespace) -> int:
     if not cluster.kubeconfig.exists():
         raise ClusterError(f"{cluster.name} is not up", "python3 -m cluster up")
-    print(link_kubeconfig(cluster))
+    print(_link(cluster))
     return 0
+
+
+def _link(cluster: Cluster) -> Path:
+    """Make `build/kubeconfig` of this clone point to the cluster."""
+    link = REPOSITORY / "build" / "kubeconfig"
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(cluster.kubeconfig)
+    return link
 
 
 def _logs(cluster: Cluster, options: argparse.Namespace) -> int:

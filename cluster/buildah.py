@@ -75,4 +75,5 @@ def has(tag: str) -> bool:
 def _run(*arguments: str, enter: Sequence[str] = ()) -> None:
     store().mkdir(parents=True, exist_ok=True)
     roots = (f"--root={store()}", f"--runroot={RUN_ROOT}")
-    shell.run(*enter, "buildah", *roots, *arguments, env=_ENVIRONMENT)
+    # buildah leaves a mount of its store behind: in a namespace of its own that goes with it.
+    shell.run(*enter, "unshare", "--mount", "--", "buildah", *roots, *arguments, env=_ENVIRONMENT)

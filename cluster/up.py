@@ -1,7 +1,6 @@
 """`up`: from whatever is there to a cluster that works, changing only what has to change."""
 
 import datetime
-from pathlib import Path
 from typing import Any
 
 from cluster import (
@@ -28,7 +27,7 @@ from cluster.children import tail
 from cluster.daemons import Daemon, Daemons
 from cluster.processes import Processes
 from cluster.progress import say
-from cluster.settings import NODE_ADDRESS, NODE_NAME, REPOSITORY, Cluster
+from cluster.settings import NODE_ADDRESS, NODE_NAME, Cluster
 
 _NODE = f"/api/v1/nodes/{NODE_NAME}"
 _GPU = "nvidia.com/gpu"
@@ -80,8 +79,7 @@ class _Up:
         self._apply()
         self._ensure(daemons.clients())
         self._finish()
-        link = link_kubeconfig(cluster)
-        say(f"{cluster.name} is up: export KUBECONFIG={link}")
+        say(f"{cluster.name} is up")
 
     def _ensure(self, daemons: list[Daemon]) -> None:
         for daemon in daemons:
@@ -159,12 +157,3 @@ def reported_ready(node: dict[str, Any], since: float) -> bool:
             heartbeat = datetime.datetime.fromisoformat(condition["lastHeartbeatTime"])
             return condition["status"] == "True" and heartbeat.timestamp() > since
     return False
-
-
-def link_kubeconfig(cluster: Cluster) -> Path:
-    """Make `build/kubeconfig` of this clone point to the cluster."""
-    link = REPOSITORY / "build" / "kubeconfig"
-    link.parent.mkdir(exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(cluster.kubeconfig)
-    return link

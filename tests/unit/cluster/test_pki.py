@@ -1,11 +1,10 @@
 import datetime
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from cluster import pki
+from cluster import pki, shell
 
 CERTIFICATES = (
     pki.Certificate("apiserver", "/CN=kube-apiserver", ("DNS:localhost", "IP:127.0.0.1")),
@@ -21,13 +20,12 @@ def made(tmp_path: Path) -> Path:
 
 
 def text(path: Path) -> str:
-    command = ["openssl", "x509", "-noout", "-text", "-in", path]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return shell.run("openssl", "x509", "-noout", "-text", "-in", path)
 
 
 def verifies(folder: Path, authority: str, name: str) -> bool:
-    command = ["openssl", "verify", "-CAfile", folder / f"{authority}.crt", folder / f"{name}.crt"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    trusted = folder / f"{authority}.crt"
+    return shell.succeeds("openssl", "verify", "-CAfile", trusted, folder / f"{name}.crt")
 
 
 def test_each_certificate_is_signed_by_its_own_authority_only(made: Path) -> None:
