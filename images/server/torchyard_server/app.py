@@ -26,6 +26,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON = b"application/json"
+OCTETS = b"application/octet-stream"  # what Triton's asyncio client calls its JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ def _check_headers(headers: list[tuple[bytes, bytes]]) -> int | None:
             length = int(value)
         elif name == b"content-type":
             kind = value.partition(b";")[0].strip().lower()
-            if kind != JSON and not kind.endswith(b"+json"):
+            if kind not in (JSON, OCTETS) and not kind.endswith(b"+json"):
                 raise RequestError(415, "send JSON, with Content-Type: application/json")
         elif name == b"content-encoding" and value.strip().lower() != b"identity":
             raise RequestError(415, "compressed bodies are not understood; send plain JSON")

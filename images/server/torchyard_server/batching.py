@@ -191,7 +191,9 @@ def _resolve(outcomes: list[Outcome]) -> None:
     for item, result in outcomes:
         if item.future.done():
             continue  # its caller left, or its time is over
-        if isinstance(result, Exception):
+        if isinstance(result, RequestError):
             item.future.set_exception(result)
+        elif isinstance(result, Exception):
+            item.future.set_exception(RequestError(500, "the model failed; see the server's log"))
         else:
             item.future.set_result(result)

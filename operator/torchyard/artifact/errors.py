@@ -11,8 +11,6 @@ Class names say what is the case, without "Error": termination messages and cond
 as their reason.
 """
 
-# ruff: noqa: N818
-
 from __future__ import annotations
 
 

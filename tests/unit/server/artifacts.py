@@ -102,9 +102,7 @@ TEXT_SIGNATURE = Signature(
         Tensor("label", Datatype.BYTES, (-1,)),
     ),
 )
-TEXT_BEFORE: tuple[Preprocessing, ...] = (
-    Tokenize("text", "token_ids", "tokenizer.json", LENGTH),
-)
+TEXT_BEFORE: tuple[Preprocessing, ...] = (Tokenize("text", "token_ids", "tokenizer.json", LENGTH),)
 TEXT_AFTER: tuple[Postprocessing, ...] = (
     Labels("probabilities", "label", ("negative", "positive")),
 )
