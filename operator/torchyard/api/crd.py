@@ -190,6 +190,14 @@ def _convert(node: Schema, definitions: Schema) -> Schema:
     values = node.get("additionalProperties")
     if isinstance(values, dict) and values:
         out["additionalProperties"] = _convert(values, definitions)
+    for pattern, values in node.get("patternProperties", {}).items():
+        # A structural schema cannot check keys, and without a schema for its values the server
+        # would prune the map.
+        out["additionalProperties"] = _convert(values, definitions)
+        checked = rule(
+            f"self.all(key, key.matches({json.dumps(pattern)}))", f"every key must match {pattern}"
+        )
+        out["x-kubernetes-validations"] = [*out.get("x-kubernetes-validations", []), checked]
     if out.get("x-kubernetes-int-or-string"):
         out.pop("type", None)
     if isinstance(out.get("default"), dict):
