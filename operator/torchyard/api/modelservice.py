@@ -19,6 +19,7 @@ from torchyard.api.base import (
     immutable,
     rules,
 )
+from torchyard.api.modelversion import LAST_VERSION
 from torchyard.api.pods import Accelerator, PodTemplate, Resources
 from torchyard.artifact.signature import Compatibility
 
@@ -33,7 +34,10 @@ class ModelReference(SpecModel):
         json_schema_extra=immutable("model.name"),
     )
     version: int | None = Field(
-        default=None, ge=1, le=999_999, description="A fixed version: ModelVersion `<name>-v<n>`."
+        default=None,
+        ge=1,
+        le=LAST_VERSION,
+        description="A fixed version: ModelVersion `<name>-v<n>`.",
     )
     alias: DnsLabel | None = Field(
         default=None,

@@ -20,6 +20,8 @@ from torchyard.api.base import (
 from torchyard.api.trainingjob import DecimalText, Format, MetricName
 from torchyard.artifact.signature import MAX_DIMENSIONS, MAX_TENSORS, Datatype
 
+LAST_VERSION = 999_999
+
 TensorName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]*$", min_length=1, max_length=128)
 ]
@@ -122,7 +124,9 @@ class ModelVersionSpec(SpecModel):
     )
 
     model: ModelName = Field(description="The model that this is a version of.")
-    version: int = Field(ge=1, le=999_999, description="Its number; the name is `<model>-v<n>`.")
+    version: int = Field(
+        ge=1, le=LAST_VERSION, description="Its number; the name is `<model>-v<n>`."
+    )
     artifact: Artifact = Field(description="Its files.")
     signature: Signature = Field(description="What the model takes and gives.")
     metrics: dict[MetricName, DecimalText] | None = Field(

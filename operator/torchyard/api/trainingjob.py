@@ -385,7 +385,8 @@ class BlockedBy(StatusModel):
     """Why the job is not training right now."""
 
     category: ShortText = Field(
-        description="Spec, Scheduling, Volume, Image, Container, Quota, Permission or Conflict."
+        description="Spec, Scheduling, Volume, Image, Container, Quota, Permission, Conflict or "
+        "Cluster."
     )
     reason: ShortText = Field(description="One CamelCase word.")
     message: Annotated[str, StringConstraints(max_length=4096)] = Field(
@@ -430,9 +431,9 @@ class Attempt(StatusModel):
     end_time: Timestamp | None = Field(default=None, description="When its end was noticed.")
     cause: ShortText | None = Field(
         default=None,
-        description="Why it ended: Succeeded, Suspended, ProcessFailed, PodDeleted, PodEvicted, "
-        "OutOfMemory, Interrupted, NodeLost, DeadlineExceeded, or the reason of a failure that "
-        "no restart would mend.",
+        description="Why it ended: Succeeded, Suspended, DeadlineExceeded, PodDeleted, PodEvicted, "
+        "PodFailed, NodeLost, OutOfMemory, or what the worker said: ProcessFailed, Interrupted, "
+        "PeerLost, or the reason of a failure that no restart would mend.",
     )
     message: Text | None = Field(default=None, description="What the worker said of it.")
     worker: int | None = Field(default=None, ge=0, description="The worker that failed first.")

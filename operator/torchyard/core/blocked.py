@@ -2,6 +2,7 @@
 
 from torchyard.api.trainingjob import BlockedBy
 from torchyard.core.clock import stamp
+from torchyard.core.objects import condition
 from torchyard.core.world import JobWorld, Object, Problem
 
 _IMAGE_REASONS = frozenset(
@@ -16,18 +17,18 @@ def of_pods(world: JobWorld, pods: tuple[Object, ...]) -> BlockedBy | None:
     """What the pods of the current attempt wait for, the first one that says it."""
     for pod in pods:
         name, status = pod["metadata"]["name"], pod.get("status", {})
-        for condition in status.get("conditions", ()):
-            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-                message = condition.get("message", "")
-                volume = "persistentvolumeclaim" in message.lower()
-                category = "Volume" if volume else "Scheduling"
-                reason = condition.get("reason", "Unschedulable")
-                return since(world, category, reason, f"{name}: {message}")
-        for container in status.get("containerStatuses", ()):
-            waiting = container.get("state", {}).get("waiting", {})
+        scheduled = condition(pod, "PodScheduled")
+        if scheduled.get("status") == "False":
+            message = scheduled.get("message", "")
+            volume = "persistentvolumeclaim" in message.lower()
+            reason = scheduled.get("reason") or "Unschedulable"
+            return since(world, "Volume" if volume else "Scheduling", reason, f"{name}: {message}")
+        for container in status.get("containerStatuses") or ():
+            waiting = container.get("state", {}).get("waiting") or {}
             reason, message = waiting.get("reason", ""), waiting.get("message", "")
             if reason in _IMAGE_REASONS:
-                return since(world, "Image", reason, f"{name}: {message or container['image']}")
+                told = message or container.get("image", "")
+                return since(world, "Image", reason, f"{name}: {told}")
             if reason in _CONTAINER_REASONS:
                 return since(world, "Container", reason, f"{name}: {message}")
     return None
@@ -35,7 +36,7 @@ def of_pods(world: JobWorld, pods: tuple[Object, ...]) -> BlockedBy | None:
 
 def of_problem(world: JobWorld, problem: Problem) -> BlockedBy:
     """What the API server refused."""
-    return since(world, category(problem), problem.reason, explain(problem))
+    return since(world, category(problem), problem.reason or "Refused", explain(problem))
 
 
 def category(problem: Problem) -> str:
@@ -44,7 +45,7 @@ def category(problem: Problem) -> str:
         return "Conflict"
     if problem.code == 403:
         return "Quota" if "exceeded quota" in problem.message else "Permission"
-    return "Spec"
+    return "Spec" if problem.code in (400, 413, 422) else "Cluster"
 
 
 def explain(problem: Problem) -> str:

@@ -1,11 +1,12 @@
 """What the manifests of all children have in common, and how to read observed objects."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torchyard import names
 from torchyard.api.base import ObjectMeta
 from torchyard.api.pods import Accelerator, PodTemplate, Resources
+from torchyard.core.plan import Delete
 from torchyard.core.world import Object
 
 USER = 10_001
@@ -52,9 +53,10 @@ def uid(observed: Object | None) -> str | None:
     return None if observed is None else str(observed["metadata"]["uid"])
 
 
-def named(name: str, observed: tuple[Object, ...]) -> Object | None:
-    """The object of that name."""
-    return next((item for item in observed if item["metadata"]["name"] == name), None)
+def named(name: str, owner: ObjectMeta, observed: tuple[Object, ...]) -> Object | None:
+    """The owner's object of that name; what another owner left behind is none of ours."""
+    ours = (item for item in observed if item["metadata"]["name"] == name and owned(owner, item))
+    return next(ours, None)
 
 
 def label(observed: Object, key: str) -> str:
@@ -62,9 +64,27 @@ def label(observed: Object, key: str) -> str:
     return str(observed["metadata"].get("labels", {}).get(key, ""))
 
 
+def number(observed: Object, key: str) -> int:
+    """The value of a label that is a number; -1 for one that is none of ours."""
+    text = label(observed, key)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+
+
+def condition(observed: Object, type_: str) -> Mapping[str, Any]:
+    """The condition of a type in the status; empty where there is none."""
+    found: Iterable[Mapping[str, Any]] = observed.get("status", {}).get("conditions") or ()
+    return next((item for item in found if item.get("type") == type_), {})
+
+
 def being_deleted(observed: Object) -> bool:
     """Whether somebody has asked for its deletion."""
     return observed["metadata"].get("deletionTimestamp") is not None
+
+
+def delete(kind: str, observed: Object, why: str) -> Delete:
+    """The deletion of exactly this object."""
+    meta = observed["metadata"]
+    return Delete(kind, meta["namespace"], meta["name"], meta["uid"], why)
 
 
 def pod_security() -> dict[str, Any]:

@@ -6,6 +6,7 @@ from torchyard import names
 from torchyard.api.contract import PublishedArtifact
 from torchyard.api.modelservice import ModelReference
 from torchyard.api.modelversion import (
+    LAST_VERSION,
     Artifact,
     DataLineage,
     JobReference,
@@ -24,18 +25,16 @@ def registered(job: TrainingJob, versions: tuple[ModelVersion, ...]) -> ModelVer
     return next((v for v in versions if v.metadata.labels.get(names.JOB_UID) == uid), None)
 
 
-def record(
-    job: TrainingJob,
-    model: str,
-    artifact: PublishedArtifact,
-    image: str | None,
-    versions: tuple[ModelVersion, ...],
-) -> dict[str, Any]:
-    """The ModelVersion of a job's artifact, under the next free number.
-
-    It has no owner: it outlives its job.
-    """
+def next_number(versions: tuple[ModelVersion, ...]) -> int | None:
+    """The number after the highest one; None if that is the last there is."""
     number = 1 + max((v.spec.version for v in versions), default=0)
+    return number if number <= LAST_VERSION else None
+
+
+def record(
+    job: TrainingJob, model: str, artifact: PublishedArtifact, number: int
+) -> dict[str, Any]:
+    """The ModelVersion of a job's artifact. It has no owner: it outlives its job."""
     spec = ModelVersionSpec(
         model=model,
         version=number,
@@ -50,7 +49,7 @@ def record(
         lineage=Lineage(
             training_job=JobReference(name=job.metadata.name, uid=job.metadata.uid),
             data=DataLineage(uri=job.spec.data.uri, digest=artifact.data_digest),
-            image=image,
+            image=job.status.image,
         ),
     )
     return {

@@ -7,15 +7,14 @@ leads to the old servers any more, those go.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-
-from pydantic import ValidationError
+from dataclasses import dataclass, replace
 
 from torchyard import names
 from torchyard.api.contract import Outcome, Termination
+from torchyard.api.modelservice import VersionState
 from torchyard.api.modelversion import ModelVersion
-from torchyard.core import registration, servers
-from torchyard.core.objects import being_deleted, label, named, owned
+from torchyard.core import lastwords, registration, servers
+from torchyard.core.objects import being_deleted, condition, label, named, owned
 from torchyard.core.world import Object, ServiceWorld
 
 
@@ -58,50 +57,81 @@ class View:
         available = int(status.get("availableReplicas", 0)) >= self.wanted
         return Strength(replicas, ready, current and counted and updated and available)
 
+    def parts(self, candidate: bool) -> list[str]:
+        """The revisions that play a part: the one in traffic, then the one that is asked for."""
+        asked_for = self.revision if candidate else None
+        found = (self.stable, asked_for)
+        return list(dict.fromkeys(revision for revision in found if revision is not None))
+
     def leftovers(self, candidate: bool) -> list[str]:
         """Revisions that have servers and play no part any more."""
-        parts = {self.stable, self.revision if candidate else None}
-        return sorted(revision for revision in self.deployments if revision not in parts)
+        return sorted(set(self.deployments).difference(self.parts(candidate)))
 
 
 def look(world: ServiceWorld) -> View:
     """Takes stock."""
     service = world.service
-    deployments = {
-        label(item, names.REVISION): item
+    target = registration.resolve(service.spec.model, world.versions)
+    ours = (
+        item
         for item in world.deployments
         if owned(service.metadata, item) and not being_deleted(item)
-    }
-    target = registration.resolve(service.spec.model, world.versions)
-    stable = servers.in_traffic(named(service.metadata.name, world.services))
-    if stable not in deployments:
-        # Somebody changed the Service by hand; the status remembers where traffic went.
-        stable = next(
-            (
-                known.revision
-                for known in service.status.versions
-                if known.state == "Stable" and known.revision in deployments
-            ),
-            None,
-        )
-    return View(
+    )
+    view = View(
         target=target,
         revision=None if target is None else servers.revision(service, target),
-        stable=stable,
-        deployments=deployments,
+        stable=None,
+        deployments={
+            revision: item
+            for item in ours
+            if servers.version_number(revision := servers.revision_of(item))
+        },
         wanted=1 if service.spec.replicas is None else service.spec.replicas,
     )
+    return replace(view, stable=_stable(world, view))
+
+
+def _stable(world: ServiceWorld, view: View) -> str | None:
+    """Where traffic goes: what the Service selects, unless somebody else made it select that."""
+    service = world.service
+    selected = servers.in_traffic(named(service.metadata.name, service.metadata, world.services))
+    stored = service.status.versions
+    recorded = next((v.revision for v in stored if v.state is VersionState.STABLE), None)
+    if recorded not in view.deployments:
+        return selected if selected in view.deployments else None
+    # Between the write that moves traffic and the one that records it, only what this operator
+    # would do again is believed. Anything else is an edit by hand, and is put right.
+    moved = selected == view.revision and view.strength(selected).complete
+    return selected if moved else recorded
 
 
 def routed(world: ServiceWorld) -> set[str]:
     """The revisions that endpoints of the client-facing Service lead to."""
     pods = {pod["metadata"]["name"]: label(pod, names.REVISION) for pod in world.pods}
     reached = (
-        endpoint.get("targetRef", {}).get("name", "")
+        (endpoint.get("targetRef") or {}).get("name", "")
         for item in world.slices
         for endpoint in item.get("endpoints") or ()
     )
     return {pods[name] for name in reached if name in pods}
+
+
+def removable(world: ServiceWorld, view: View, candidate: bool) -> list[str]:
+    """The leftovers that no request can reach any more.
+
+    After the Service has been moved, its endpoints follow a little later. So nothing goes while
+    the stable revision has servers and no endpoint leads to it, or while a leftover may have
+    servers that are not known yet.
+    """
+    reached = routed(world)
+    if view.strength(view.stable).ready and view.stable not in reached:
+        return []
+    return [
+        revision
+        for revision in view.leftovers(candidate)
+        if revision not in reached
+        and len(pods_of(world, revision)) >= view.strength(revision).replicas
+    ]
 
 
 def pods_of(world: ServiceWorld, revision: str) -> list[Object]:
@@ -112,13 +142,11 @@ def pods_of(world: ServiceWorld, revision: str) -> list[Object]:
 def last_words(pods: list[Object]) -> Iterator[Termination]:
     """What servers said when they refused to serve, whether they wait to be restarted or not."""
     for pod in pods:
-        for container in pod.get("status", {}).get("containerStatuses", ()):
+        for container in pod.get("status", {}).get("containerStatuses") or ():
             for state in ("state", "lastState"):
-                ended = container.get(state, {}).get("terminated") or {}
-                try:
-                    yield Termination.model_validate_json(ended.get("message", ""))
-                except ValidationError:
-                    continue
+                said = lastwords.of(container.get(state, {}).get("terminated") or {})
+                if said is not None:
+                    yield said
 
 
 def corrupt(pods: list[Object]) -> str | None:
@@ -132,15 +160,11 @@ def trouble(pods: list[Object]) -> str | None:
     for said in last_words(pods):
         return f"{said.outcome}: {said.message}"
     for pod in pods:
-        name, status = pod["metadata"]["name"], pod.get("status", {})
-        for condition in status.get("conditions", ()):
-            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-                return f"{name}: {condition.get('message', 'cannot be scheduled')}"
-        for container in status.get("containerStatuses", ()):
-            waiting = container.get("state", {}).get("waiting", {})
-            if waiting.get("reason", "ContainerCreating") not in (
-                "ContainerCreating",
-                "PodInitializing",
-            ):
+        name, scheduled = pod["metadata"]["name"], condition(pod, "PodScheduled")
+        if scheduled.get("status") == "False":
+            return f"{name}: {scheduled.get('message', 'cannot be scheduled')}"
+        for container in pod.get("status", {}).get("containerStatuses") or ():
+            waiting = container.get("state", {}).get("waiting") or {}
+            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
                 return f"{name}: {waiting['reason']}: {waiting.get('message', '')}"
     return None

@@ -11,7 +11,6 @@ from torchyard.core.objects import (
     container_security,
     dns_egress,
     environment,
-    label,
     metadata,
     pod_extras,
     pod_metadata,
@@ -33,9 +32,14 @@ _GRACE_SECONDS = DRAIN_SECONDS + 35
 def revision(service: ModelService, version: ModelVersion) -> str:
     """Names a version together with everything else that the user decides about its pods.
 
-    What the release fills in is left out on purpose: a newer release restarts nothing.
+    What a release fills in is left out on purpose, and so are the defaults of the API: a newer
+    release restarts nothing.
     """
-    decided = {"artifact": version.spec.artifact.wire(), "server": service.spec.server.wire()}
+    parts = {"artifact": version.spec.artifact, "server": service.spec.server}
+    decided = {
+        name: part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        for name, part in parts.items()
+    }
     digest = names.short_hash(json.dumps(decided, sort_keys=True))
     return names.revision(version.spec.version, digest)
 
@@ -44,6 +48,12 @@ def version_number(revision: str) -> int:
     """The version in the value of the label REVISION; 0 for a value that is not ours."""
     number = revision.removeprefix("v").partition("-")[0]
     return int(number) if number.isdigit() else 0
+
+
+def revision_of(deployment: Object) -> str:
+    """The revision of a Deployment, from what nobody can edit: its selector."""
+    selected = deployment["spec"].get("selector", {}).get("matchLabels", {})
+    return str(selected.get(names.REVISION, ""))
 
 
 def deployment(
@@ -182,7 +192,7 @@ def _recorded(observed: Object | None) -> dict[str, Any] | None:
     if not isinstance(template, dict):
         return None
     labels = template.get("metadata", {}).get("labels", {})
-    mine = labels.get(names.REVISION) == label(observed, names.REVISION)
+    mine = labels.get(names.REVISION) == revision_of(observed)
     return template if mine else None
 
 

@@ -1,6 +1,7 @@
 """The children of a TrainingJob: worker pods, their headless Service, their NetworkPolicy."""
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torchyard import names
@@ -29,6 +30,8 @@ from torchyard.core.world import Release
 GRACE_SECONDS = 60
 """How long a worker may take to write a checkpoint and leave."""
 
+CONTAINER = "worker"
+
 _KIND = "TrainingJob"
 _OUTPUT, _CHECKPOINTS, _DATA = "output", "checkpoints", "data"
 
@@ -48,7 +51,10 @@ def config(job: TrainingJob, attempt: int, image: str) -> WorkerConfig:
     return WorkerConfig(
         job=JobIdentity(namespace=meta.namespace, name=meta.name, uid=meta.uid),
         attempt=attempt,
-        spec=spec,
+        # What is said about pods is for the operator, and may be as large as all the rest.
+        spec=spec.model_copy(
+            update={"workers": spec.workers.model_copy(update={"template": None})}
+        ),
         image=image,
         rendezvous=f"{leader}:{names.RENDEZVOUS_PORT}",
         data_path=f"{DATA_MOUNT}/{data_path}",
@@ -61,16 +67,30 @@ def config(job: TrainingJob, attempt: int, image: str) -> WorkerConfig:
 
 def config_json(job: TrainingJob, attempt: int, image: str) -> str:
     """The configuration as it travels in the environment."""
-    return json.dumps(config(job, attempt, image).wire(), separators=(",", ":"))
+    return _json(config(job, attempt, image))
 
 
-def pod(job: TrainingJob, attempt: int, index: int, release: Release) -> dict[str, Any]:
-    """Worker `index` of an attempt."""
-    spec, workers = job.spec, job.spec.workers
-    image = job.status.image or spec.image or release.trainer_image
+def _json(told: WorkerConfig) -> str:
+    return json.dumps(told.wire(), separators=(",", ":"))
+
+
+def pods(
+    job: TrainingJob, attempt: int, indexes: Iterable[int], release: Release
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """These workers of an attempt; what is the same for all of them is made once."""
+    image = job.status.image or job.spec.image or release.trainer_image
     told = config(job, attempt, image)
+    text = _json(told)
+    for index in indexes:
+        yield index, _pod(job, told, text, index, release)
+
+
+def _pod(
+    job: TrainingJob, told: WorkerConfig, text: str, index: int, release: Release
+) -> dict[str, Any]:
+    workers, attempt = job.spec.workers, told.attempt
     own = {
-        CONFIG_VARIABLE: config_json(job, attempt, image),
+        CONFIG_VARIABLE: text,
         "TORCHYARD_WORKER": str(index),
         "HOME": "/tmp",  # noqa: S108 - an emptyDir of the pod's own
         "TMPDIR": "/tmp",  # noqa: S108
@@ -101,8 +121,8 @@ def pod(job: TrainingJob, attempt: int, index: int, release: Release) -> dict[st
             "securityContext": pod_security(),
             "containers": [
                 {
-                    "name": "worker",
-                    "image": image,
+                    "name": CONTAINER,
+                    "image": told.image,
                     "imagePullPolicy": release.image_pull_policy,
                     "command": ["python", "-m", "torchyard_trainer"],
                     "env": environment(own, workers.template),

@@ -58,6 +58,8 @@ class JobWorld:
     """Every ModelVersion of the job's output model, whoever made it."""
     progress: WorkerProgress | None = None
     """What worker 0 said last, while it runs."""
+    written: datetime | None = None
+    """When this job's status was written last, as far as this process knows."""
     problem: Problem | None = None
     """The refusal that ended the previous reconcile, if one did."""
 
