@@ -93,7 +93,7 @@ def exit_code(termination: Termination) -> int:
 
 
 def encode(termination: Termination) -> bytes:
-    """JSON of at most TERMINATION_LIMIT bytes; words for people give way first, then progress, then metrics.
+    """JSON of at most TERMINATION_LIMIT bytes: the message gives way first, then the numbers.
 
     Raises ValueError where even what the operator cannot do without does not fit.
     """

@@ -1,12 +1,11 @@
 """textClassifier: whole texts to classes, by embedding, LSTM and a linear layer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 
 from torchyard.api.trainingjob import TextClassifier
@@ -15,13 +14,10 @@ from torchyard.artifact import Tensor as TensorSpec
 from torchyard_trainer.data.split import Rows
 from torchyard_trainer.data.table import read_table
 from torchyard_trainer.task import Batch, Dataset, Interface, Learnt, Requests, Samples
-from torchyard_trainer.tasks import labels
+from torchyard_trainer.tasks import labels, tokens
 from torchyard_trainer.tasks.labels import Classification
 
 TOKENIZER = "tokenizer.json"
-PADDING, UNKNOWN = "[PAD]", "[UNK]"
-PADDING_ID = 0
-CHUNK = 4096  # texts that are encoded at once
 
 
 class TextSamples(Samples):
@@ -46,21 +42,20 @@ class TextSamples(Samples):
 class TextDataset(Dataset):
     """Token numbers of all texts, one after the other, so that short texts take little memory."""
 
-    def __init__(self, tokens: NDArray[np.int32], lengths: NDArray[np.int64], target: Tensor):
-        self._tokens = tokens
-        self._lengths = lengths
-        self._starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+    def __init__(self, numbers: Sequence[NDArray[np.int32]], target: Tensor) -> None:
+        self._numbers = np.concatenate(numbers)
+        self._lengths = np.array([some.size for some in numbers])
+        self._starts = np.cumsum(self._lengths) - self._lengths
         self._target = target
 
     def batch(self, rows: Rows) -> Batch:
-        """Token numbers, int64 [samples, longest of these texts], filled up with PADDING_ID."""
-        index = rows
-        lengths = self._lengths[index, None]
+        """Token numbers, int64 [samples, longest of these texts], filled up with PADDING."""
+        lengths = self._lengths[rows, None]
         place = np.arange(max(1, lengths.max()))
         inside = place < lengths
-        tokens = np.full(inside.shape, PADDING_ID, np.int64)
-        tokens[inside] = self._tokens[(self._starts[index, None] + place)[inside]]
-        return Batch((torch.from_numpy(tokens),), self._target[torch.from_numpy(index)])
+        numbers = np.full(inside.shape, tokens.PADDING, np.int64)
+        numbers[inside] = self._numbers[(self._starts[rows, None] + place)[inside]]
+        return Batch((torch.from_numpy(numbers),), self._target[torch.from_numpy(rows)])
 
 
 class TextModel(nn.Module):
@@ -76,22 +71,22 @@ class TextModel(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING_ID)
+        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=tokens.PADDING)
         self.lstm = nn.LSTM(
             embedding, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0
         )
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden, classes)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, numbers: Tensor) -> Tensor:
         """Token numbers, int [samples, tokens], to scores, float32 [samples, classes].
 
         Padding stands at the end, where an LSTM that reads forward has no more influence on what
         it has read, and is left out of the maximum. So a text has the same scores however far
         it is filled up.
         """
-        states, _ = self.lstm(self.dropout(self.embedding(tokens)))
-        padding = (tokens == PADDING_ID).unsqueeze(-1)
+        states, _ = self.lstm(self.dropout(self.embedding(numbers)))
+        padding = (numbers == tokens.PADDING).unsqueeze(-1)
         largest = states.masked_fill(padding, -1.0).amax(dim=1)  # states are within -1 and 1
         scores: Tensor = self.linear(self.dropout(largest))
         return scores
@@ -116,23 +111,20 @@ class TextClassification(Classification[TextSamples]):
         texts = (samples.texts[row] for row in rows)
         return {
             labels.LABELS: labels.dump(samples.known),
-            TOKENIZER: train_tokenizer(texts, self._spec.vocabulary),
+            TOKENIZER: tokens.train(texts, self._spec.vocabulary, self._spec.max_tokens),
         }
 
     def dataset(self, samples: TextSamples, learnt: Learnt) -> TextDataset:
         """All texts as token numbers."""
-        tokenizer = Tokenizer.from_str(learnt[TOKENIZER].decode())
-        tokenizer.enable_truncation(self._spec.max_tokens)
-        tokenizer.no_padding()
-        tokens, lengths = encode(tokenizer, samples.texts)
-        target = labels.targets(samples.labels, labels.parse(learnt))
-        return TextDataset(tokens, lengths, target)
+        encoder = tokens.Encoder(learnt[TOKENIZER], self._spec.max_tokens)
+        numbers = [encoder.encode(text) for text in samples.texts]
+        return TextDataset(numbers, labels.targets(samples.labels, labels.parse(learnt)))
 
     def model(self, learnt: Learnt) -> TextModel:
         """A TextModel with as many embeddings as the vocabulary has tokens."""
         spec = self._spec
         return TextModel(
-            vocabulary_size(learnt),
+            tokens.size(learnt[TOKENIZER]),
             spec.embedding,
             spec.hidden,
             spec.layers,
@@ -157,48 +149,10 @@ class TextClassification(Classification[TextSamples]):
         """The sizes of all layers."""
         spec = self._spec
         sizes = {
-            "vocabulary": vocabulary_size(learnt),
+            "vocabulary": tokens.size(learnt[TOKENIZER]),
             "embedding": spec.embedding,
             "hidden": spec.hidden,
             "layers": spec.layers,
             "classes": spec.classes,
         }
         return Architecture("textClassifier", sizes)
-
-
-def train_tokenizer(texts: Iterator[str], vocabulary: int) -> bytes:
-    """A tokenizer that knows the `vocabulary` most frequent words of `texts`, as JSON.
-
-    Words are runs of letters and digits, in lower case; HTML line breaks are spaces. It pads with
-    number 0.
-    """
-    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Replace(Regex(r"<br\s*/?>"), " "), normalizers.NFC(), normalizers.Lowercase()]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=vocabulary, special_tokens=[PADDING, UNKNOWN], show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.enable_padding(pad_id=PADDING_ID, pad_token=PADDING)
-    return tokenizer.to_str().encode()
-
-
-def vocabulary_size(learnt: Learnt) -> int:
-    """Tokens of the tokenizer: fewer than asked for where the texts have fewer words."""
-    return int(Tokenizer.from_str(learnt[TOKENIZER].decode()).get_vocab_size())
-
-
-def encode(
-    tokenizer: Tokenizer, texts: Sequence[str]
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The numbers of all tokens, one text after the other, and each text's number of tokens."""
-    parts, lengths = [], np.empty(len(texts), np.int64)
-    for start in range(0, len(texts), CHUNK):
-        encodings = tokenizer.encode_batch_fast(texts[start : start + CHUNK])
-        for row, encoding in enumerate(encodings, start):
-            numbers = np.array(encoding.ids, np.int32)
-            parts.append(numbers)
-            lengths[row] = numbers.size
-    return np.concatenate(parts), lengths
