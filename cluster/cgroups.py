@@ -6,6 +6,7 @@ not been run.
 """
 
 import contextlib
+import os
 from pathlib import Path
 
 from cluster import wait
@@ -82,20 +83,22 @@ def remove(name: str, root: Path = ROOT) -> None:
     wait.until(f"the cgroup {name} is removed", gone, 30)
 
 
+def _folders(top: Path) -> list[Path]:
+    """The cgroups below `top` and itself, deepest first; some may vanish while they are listed."""
+    return [Path(folder) for folder, _, _ in os.walk(top, topdown=False)]
+
+
 def _processes(tops: list[Path]) -> set[int]:
     found: set[int] = set()
     for top in tops:
-        for path in top.rglob("cgroup.procs"):
+        for folder in _folders(top):
             with contextlib.suppress(OSError):
-                found.update(int(pid) for pid in path.read_text().split())
-        with contextlib.suppress(OSError):
-            found.update(int(pid) for pid in (top / "cgroup.procs").read_text().split())
+                found.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
     return found
 
 
 def _remove_tree(top: Path) -> None:
-    # Deepest first; a cgroup whose processes have not quite gone refuses until they have.
-    below = [path for path in top.rglob("*") if path.is_dir()]
-    for path in [*sorted(below, key=lambda p: len(p.parts), reverse=True), top]:
+    # A cgroup whose processes have not quite gone refuses until they have.
+    for folder in _folders(top):
         with contextlib.suppress(OSError):
-            path.rmdir()
+            folder.rmdir()
