@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -19,6 +19,7 @@ from torchyard_server import loading
 from torchyard_server.app import App, Served
 from torchyard_server.batching import Batcher, Tensors
 from torchyard_server.config import Config
+from torchyard_server.connection import Connection
 from torchyard_server.lifecycle import Lifecycle, Phase
 from torchyard_server.listener import Listener, bind
 from torchyard_server.metrics import Metrics
@@ -27,7 +28,7 @@ from torchyard_server.model import Model
 INFER = "/v2/models/digits/infer"
 
 
-def features(*rows: list[float]) -> dict[str, object]:
+def features(*rows: Sequence[float]) -> dict[str, object]:
     """A request for the numeric model."""
     entry = {"name": "features", "datatype": "FP32", "shape": [len(rows), 4], "data": list(rows)}
     return {"inputs": [entry]}
@@ -73,6 +74,11 @@ class Server:
     gate: Gate
     metrics: Metrics
     model: Model = field(repr=False)
+
+    @property
+    def connections(self) -> set[Connection]:
+        """The connections that are open."""
+        return cast("set[Connection]", self.listener._state.connections)
 
     def load(self) -> None:
         self.app.served = Served(self.model, self.batcher)

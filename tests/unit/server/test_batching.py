@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def submit(batcher: Batcher, *values: float) -> Item:
     return batcher.submit({"x": np.array(values, np.float32)}, len(values))
 
 
-async def answers(*items: Item) -> list[list[float]]:
+async def answers(*items: Item) -> list[Any]:
     return [(await item.future)["y"].tolist() for item in items]
 
 
@@ -107,7 +108,7 @@ async def test_only_equal_shapes_share_a_batch(model: Model) -> None:
     ]
     batcher.run_next()
     batcher.run_next()
-    assert model.batches == [[1, 2, 6, 7], [3, 4, 5]]
+    assert model.batches == [[1.0, 2.0, 6.0, 7.0], [3.0, 4.0, 5.0]]
     assert await answers(*items) == [[[2, 4]], [[6, 8, 10]], [[12, 14]]]
 
 

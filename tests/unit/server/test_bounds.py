@@ -166,8 +166,7 @@ async def test_what_has_no_end_ends_the_connection(
 async def test_too_large_headers_are_told_so(server: Server) -> None:
     async with Client(server.port) as client:
         client.send(b"GET /v2 HTTP/1.1\r\nx: ")
-        connections = server.listener._state.connections
-        await eventually(lambda: any(each.busy for each in connections))
+        await eventually(lambda: any(each.busy for each in server.connections))
         client.send(b"y" * (connection.MAX_HEADER_BYTES + 1))
         response = await client.receive()
         assert response.status == 431

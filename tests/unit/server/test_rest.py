@@ -245,12 +245,12 @@ numeric = st.sampled_from([datatype for datatype in Datatype if datatype is not 
 
 @given(st.data(), numeric)
 def test_what_a_client_encodes_is_what_the_model_gets(data: st.DataObject, kind: Datatype) -> None:
-    elements = {"allow_nan": False, "allow_infinity": False} if NUMPY[kind].kind == "f" else {}
+    finite = {"allow_nan": False, "allow_infinity": False} if NUMPY[kind].kind == "f" else {}
     array: Array = data.draw(
         arrays.arrays(
             NUMPY[kind],
             arrays.array_shapes(min_dims=1, max_dims=3, max_side=4),
-            elements=arrays.from_dtype(NUMPY[kind], **elements),
+            elements=arrays.from_dtype(NUMPY[kind], **finite),  # type: ignore[arg-type]
         )
     )
     signature = Signature((Tensor("x", kind, (-1,) * array.ndim),), SIGNATURE.outputs)
