@@ -1,11 +1,10 @@
 """What the operator may do: enough for what it does, and nothing else."""
 
-import re
 from collections.abc import Iterator
 
-from tests.chart.helm import NAMESPACE, REPOSITORY, Manifest, of_kind, only
+from tests.chart.helm import NAMESPACE, Manifest, of_kind, only
 from torchyard.api.crd import KINDS
-from torchyard.engine.resources import BY_KIND, WATCHED
+from torchyard.engine.resources import WATCHED
 
 Rights = dict[tuple[str, str], set[str]]
 
@@ -95,14 +94,6 @@ def test_the_rights_are_exactly_what_the_code_uses(manifests: list[Manifest]) ->
         expected[what] = expected.get(what, set()) | verbs
     for _, granted in main_rights(manifests):
         assert granted == expected
-
-
-def test_the_verb_delete_goes_where_decisions_delete() -> None:
-    deleted = set()
-    for path in (REPOSITORY / "operator" / "torchyard" / "core").glob("*.py"):
-        deleted |= set(re.findall(r'Delete\(\s*"(\w+)"', path.read_text()))
-    granted = {what for what, verbs in WRITES.items() if "delete" in verbs}
-    assert granted == {(BY_KIND[kind].group, BY_KIND[kind].plural) for kind in deleted}
 
 
 def test_cluster_wide_only_without_a_list_of_namespaces(
