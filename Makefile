@@ -78,6 +78,7 @@ test: lint ## Everything: lint, then all four suites
 
 .PHONY: cluster-up
 cluster-up: ## Bring up a single-node Kubernetes (root, Debian 12); its kubeconfig is build/kubeconfig
+	$(PYTHON) -m cluster build
 	$(PYTHON) -m cluster up
 
 .PHONY: cluster-down
@@ -89,9 +90,7 @@ images: ## Build the images and push them to the cluster's registry; digests in 
 	$(PYTHON) -m cluster images
 
 .PHONY: demo
-demo: venv ## Train, register, serve, train better, roll over: the whole chain on a real cluster
-	$(PYTHON) -m cluster up
-	$(PYTHON) -m cluster images
+demo: venv cluster-up images ## Train, register, serve, train better, roll over: the whole chain on a real cluster
 	$(BIN)/python -m demo
 
 .PHONY: clean
