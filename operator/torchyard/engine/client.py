@@ -22,6 +22,7 @@ from torchyard.errors import Conflict, Forbidden, NotFound, Outdated, Refused, U
 
 REQUESTS_PER_SECOND: Final = 500.0
 BURST_SECONDS: Final = 1.0
+TERMINATING_SECONDS: Final = 15.0
 _PAGE: Final = 500
 _JSON: Final = "application/json"
 _APPLY: Final = "application/apply-patch+yaml"
@@ -197,6 +198,12 @@ def meter(metrics: Metrics) -> Middleware:
     return count
 
 
+def _is_terminating(said: Mapping[str, Any]) -> bool:
+    """A namespace on its way out takes everything with it: nobody is to be told."""
+    causes = (said.get("details") or {}).get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+
+
 def _path(key: Key) -> str:
     return BY_KIND[key.kind].path(key.namespace, key.name)
 
@@ -210,6 +217,8 @@ def _failure(
         return Unavailable(
             f"{what}: {status}: {message}", retry_after=float(wait) if wait.isdigit() else 0.0
         )
+    if _is_terminating(said):
+        return Unavailable(message, retry_after=TERMINATING_SECONDS)
     # This text is for the status of a resource: what was asked is said there already.
     kind = _REFUSALS.get(status, Refused)
     return kind(message, code=status, reason=said.get("reason", ""))

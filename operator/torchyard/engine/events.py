@@ -106,7 +106,7 @@ class Events:
                 pass  # told before
             except TorchyardError as error:
                 self._metrics.events_lost.inc()
-                _log.warning("could not post an Event: %s", error)
+                _log.info("could not post an Event: %s", error)
             finally:
                 self._backlog.task_done()
 

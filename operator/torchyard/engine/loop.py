@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 class _Track:
     """What is remembered of a key between reconciles. Nothing of it is needed to go on."""
 
+    generation: int | None = None
     failures: int = 0
     busy: int = 0
     rests_until: float = 0.0
@@ -77,8 +78,15 @@ class Loop:
 
     def wake(self, key: Key) -> None:
         """Something that concerns this key has changed."""
-        track = self._tracks.get(key)
-        self._queue.add(key, track.rests_until - self._clock() if track else 0.0)
+        track, observed = self._tracks.get(key), self._store.get(key)
+        if track is None:
+            self._queue.add(key)
+        elif observed is not None and _generation(observed) != track.generation:
+            # A newer spec waits for nothing that went wrong with the older one.
+            self._tracks[key] = _Track()
+            self._queue.add(key)
+        else:
+            self._queue.add(key, track.rests_until - self._clock())
 
     async def work(self) -> None:
         """One worker: reconciles due keys until the queue is closed."""
@@ -111,7 +119,7 @@ class Loop:
         self._metrics.reconcile_seconds.labels(key.kind).observe(self._clock() - start)
         if outcome == "done":
             return delay
-        return max(at_least, self._failed(key))
+        return self._failed(key, at_least)
 
     async def _reconcile(self, key: Key) -> float | None:
         """One look at a resource: decide, act, say so. Returns when to look again."""
@@ -119,6 +127,7 @@ class Loop:
         if observed is None:
             self._forget(key)
             return None
+        self._track(key).generation = _generation(observed)
         try:
             decision = self._decide(key, observed, None)
         except ValidationError as error:
@@ -185,20 +194,23 @@ class Loop:
             track.busy = 0
             return decision.wake
         track.busy += 1
-        track.rests_until = self._clock() + REST_SECONDS
         if track.busy <= PATIENCE:
+            track.rests_until = self._clock() + REST_SECONDS
             return 0.0
         if track.busy == PATIENCE + 1:
             _log.warning("every decision is undone at once; slowing down", extra=about(key))
-        return backoff(track.busy - PATIENCE)
+        delay = backoff(track.busy - PATIENCE)
+        track.rests_until = self._clock() + delay
+        return delay
 
-    def _failed(self, key: Key) -> float:
+    def _failed(self, key: Key, at_least: float) -> float:
         track = self._track(key)
         delay = backoff(track.failures)
         track.failures += 1
-        # What happens meanwhile is looked at sooner, but at most once a second.
-        track.rests_until = self._clock() + min(delay, 1.0)
-        return delay
+        # What happens meanwhile is looked at sooner, but at most once a second, and not before
+        # the API server wants to hear of us again.
+        track.rests_until = self._clock() + max(at_least, min(delay, 1.0))
+        return max(at_least, delay)
 
     def _track(self, key: Key) -> _Track:
         return self._tracks.setdefault(key, _Track())
@@ -208,10 +220,15 @@ class Loop:
         self._poller.forget(key)
 
 
+def _generation(observed: Object) -> int:
+    found: int = observed["metadata"].get("generation", 1)
+    return found
+
+
 def rejection(observed: Object, fault: str, now: datetime) -> dict[str, Any]:
     """The stored status, and conditions that name the field and say that it will not go on."""
     stored = observed.get("status") or {}
-    generation = observed["metadata"].get("generation", 1)
+    generation = _generation(observed)
     conditions = update(
         [Condition(**item) for item in stored.get("conditions", ())],
         [

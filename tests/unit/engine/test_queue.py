@@ -143,7 +143,7 @@ def test_backoff_grows_to_its_cap_and_is_jittered_in_full() -> None:
     assert min(draws) < 1.6 < 4.8 < max(draws)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6))
 def test_no_key_is_lost_or_handed_out_twice_at_a_time(seed: int, keys: int) -> None:
     draw = random.Random(seed)
