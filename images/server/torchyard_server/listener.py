@@ -13,8 +13,10 @@ from uvicorn.server import ServerState
 
 from torchyard_server.connection import KEEP_ALIVE_SECONDS, Connection
 from torchyard_server.errors import ConfigInvalid
+from torchyard_server.newcomers import turn_away
 
 BACKLOG = 2048
+HANDSHAKE_SECONDS = 0.2
 LINGER_SECONDS = 1.0
 POLL_SECONDS = 0.01
 
@@ -68,6 +70,8 @@ class Listener:
         on its way, have some time to bring it; the rest has been idle for long and is closed.
         """
         await asyncio.sleep(accept_seconds)
+        turn_away(self._socket)
+        await asyncio.sleep(HANDSHAKE_SECONDS)
         await self._stop_accepting()
         patience = self._loop.time() + LINGER_SECONDS
         while connections := cast("set[Connection]", self._state.connections):
