@@ -1,18 +1,22 @@
 """Measuring a model on held-out data, exactly: every process its own part, each sample once."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from torchyard.api.trainingjob import MetricName
 from torchyard_trainer.data.split import Rows
 from torchyard_trainer.errors import TaskInvalid
 from torchyard_trainer.parallel.group import Group
+from torchyard_trainer.settings import reason
 from torchyard_trainer.stop import Stop
 from torchyard_trainer.task import Batch, Dataset, Task
 
 LOSS = "loss"
+METRICS = TypeAdapter(Annotated[list[MetricName], Field(max_length=32)])
 
 
 def evaluate(
@@ -53,7 +57,12 @@ def _names(
 ) -> list[str]:
     """The task's metrics, learnt from one sample: a process may have no part of its own."""
     batch = to_device(dataset.batch(rows[:1]), group.device)
-    return sorted(set(task.metrics(model(*batch.inputs), batch.target)) - {LOSS})
+    names = sorted(set(task.metrics(model(*batch.inputs), batch.target)) - {LOSS})
+    try:
+        METRICS.validate_python([LOSS, *names])
+    except ValidationError as error:
+        raise TaskInvalid(f"metrics: {names}: {reason(error)}") from None
+    return names
 
 
 def _parts(rows: Rows, size: int) -> Iterator[Rows]:

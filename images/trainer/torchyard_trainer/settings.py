@@ -50,9 +50,7 @@ def read_config(environment: Mapping[str, str]) -> WorkerConfig:
     try:
         config = WorkerConfig.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigInvalid(f"{CONFIG_VARIABLE}: {place}: {first['msg']}") from None
+        raise ConfigInvalid(f"{CONFIG_VARIABLE}: {reason(error)}") from None
     if config.contract_version != CONTRACT_VERSION:
         raise ConfigInvalid(
             f"the configuration has contract version {config.contract_version}, this image reads "
@@ -65,6 +63,13 @@ def read_config(environment: Mapping[str, str]) -> WorkerConfig:
             f"the {world} processes"
         )
     return config
+
+
+def reason(error: ValidationError) -> str:
+    """The first thing that is wrong, and where, without the value, which may be long."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def read_worker(environment: Mapping[str, str], config: WorkerConfig) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torchyard.api.contract import (
     EXIT_PERMANENT,
@@ -93,27 +94,25 @@ def exit_code(termination: Termination) -> int:
 
 
 def encode(termination: Termination) -> bytes:
-    """JSON of at most TERMINATION_LIMIT bytes: the message gives way first, then the numbers.
+    """JSON of at most TERMINATION_LIMIT bytes.
 
-    Raises ValueError where even what the operator cannot do without does not fit.
+    What is only for people gives way first. Outcome and artifact, which the contract bounds,
+    always fit.
     """
-    for candidate in _shorter(termination):
-        text = candidate.model_dump_json(by_alias=True, exclude_none=True).encode()
-        if len(text) <= TERMINATION_LIMIT:
-            return text
-    raise ValueError(f"a termination message without any words has {len(text)} bytes")
-
-
-def _shorter(termination: Termination) -> list[Termination]:
-    shorter = [
-        termination.model_copy(update={"message": cut(termination.message, limit)})
-        for limit in (MESSAGE_LIMIT, 256, 64)
+    smaller: list[dict[str, Any]] = [
+        {"message": cut(termination.message)},
+        {"message": cut(termination.message, 256)},
+        {"message": cut(termination.message, 64)},
+        {"progress": None},
+        {"checkpoint": None},
     ]
-    shorter.append(shorter[-1].model_copy(update={"progress": None}))
-    if termination.artifact is not None:
-        bare = termination.artifact.model_copy(update={"metrics": {}})
-        shorter.append(shorter[-1].model_copy(update={"artifact": bare}))
-    return shorter
+    text = b""
+    for update in smaller:
+        termination = termination.model_copy(update=update)
+        text = termination.model_dump_json(by_alias=True, exclude_none=True).encode()
+        if len(text) <= TERMINATION_LIMIT:
+            break
+    return text
 
 
 def write(path: Path, termination: Termination) -> None:

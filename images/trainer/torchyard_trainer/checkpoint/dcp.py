@@ -31,6 +31,7 @@ from torch.optim import Optimizer
 
 METADATA = ".metadata"
 ALLOWED = {
+    "pathlib": {"PosixPath"},
     "torch.distributed.checkpoint.metadata": {
         "BytesStorageMetadata",
         "ChunkStorageMetadata",
@@ -91,7 +92,7 @@ def begin_save(
     model_state, optimizer_state = _state(model, optimizer)
     future = async_save(
         _tensors(model_state, optimizer_state),
-        storage_writer=FileSystemWriter(directory),
+        storage_writer=FileSystemWriter(str(directory)),
         process_group=group,
     )
     return cast("Future[Metadata]", future)
@@ -106,7 +107,7 @@ def load(directory: Path, model: nn.Module, optimizer: Optimizer, group: dist.Pr
     try:
         dcp_load(  # in place
             _tensors(model_state, optimizer_state),
-            storage_reader=_Reader(directory),
+            storage_reader=_Reader(str(directory)),
             planner=_Planner(),
             process_group=group,
         )

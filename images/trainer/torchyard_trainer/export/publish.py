@@ -8,19 +8,21 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import nn
 
 from torchyard import artifact
 from torchyard.api import modelversion
 from torchyard.api.contract import PublishedArtifact, WorkerConfig
 from torchyard.api.trainingjob import Format, Output
-from torchyard.artifact import ArtifactMissing, Manifest
+from torchyard.artifact import ArtifactMissing, Manifest, ManifestInvalid
 from torchyard_trainer.data.split import Rows
-from torchyard_trainer.errors import ConfigInvalid
+from torchyard_trainer.errors import ConfigInvalid, TaskInvalid
 from torchyard_trainer.export import check, files
 from torchyard_trainer.export.steps import preprocess
 from torchyard_trainer.loop import Material
 from torchyard_trainer.report import decimals
+from torchyard_trainer.settings import reason
 from torchyard_trainer.task import Interface, Samples
 
 SAMPLES = 64  # held-out samples that the files are tried on
@@ -44,27 +46,35 @@ class Publication:
         """Write, check and publish the artifact.
 
         What an earlier run of this attempt has published is left as it is. Raises ExportFailed
-        where the files do not compute what the model does, ConfigInvalid where there is no place
-        for them.
+        where the files do not compute what the model does, TaskInvalid where the task's interface
+        is no valid one, ConfigInvalid where there is no place for them.
         """
         if self.config.output_path is None or self.config.output_uri is None:
             raise ConfigInvalid("outputPath and outputUri are needed to publish the model")
-        target = Path(self.config.output_path)
-        manifest = self._published(target)
-        if manifest is None:
-            with tempfile.TemporaryDirectory(prefix="artifact-") as temporary:
-                manifest = self._make(Path(temporary))
-                manifest = artifact.publish(Path(temporary), target)
-        logger.info("published %s at %s", manifest.digest, self.config.output_uri)
-        return PublishedArtifact(
-            uri=self.config.output_uri,
-            digest=manifest.digest,
-            size_bytes=manifest.size_bytes,
-            formats=[Format(str(kind)) for kind in manifest.formats],
-            signature=modelversion.Signature.model_validate(manifest.signature.to_json()),
-            metrics=decimals(dict(manifest.metrics)),
-            data_digest=self.material.data_digest,
-        )
+        target, uri = Path(self.config.output_path), self.config.output_uri
+        present = self._published(target)
+        if present is not None:
+            return self._record(present, uri)
+        with tempfile.TemporaryDirectory(prefix="artifact-") as temporary:
+            manifest = self._make(Path(temporary))
+            record = self._record(manifest, uri)  # what cannot be recorded is not published
+            artifact.publish(Path(temporary), target)
+        logger.info("published %s at %s", record.digest, uri)
+        return record
+
+    def _record(self, manifest: Manifest, uri: str) -> PublishedArtifact:
+        try:
+            return PublishedArtifact(
+                uri=uri,
+                digest=manifest.digest,
+                size_bytes=manifest.size_bytes,
+                formats=[Format(str(kind)) for kind in manifest.formats],
+                signature=modelversion.Signature.model_validate(manifest.signature.to_json()),
+                metrics=decimals(dict(manifest.metrics)),
+                data_digest=self.material.data_digest,
+            )
+        except ValidationError as error:
+            raise TaskInvalid(f"the model cannot be recorded: {reason(error)}") from error
 
     def _published(self, target: Path) -> Manifest | None:
         """What is there already. Each attempt has a directory of its own, so it is ours."""
@@ -99,7 +109,10 @@ class Publication:
             metrics=self.metrics,
             lineage=self._lineage(),
         )
-        artifact.write_manifest(directory, manifest)
+        try:
+            artifact.write_manifest(directory, manifest)
+        except (ManifestInvalid, ValueError) as error:
+            raise TaskInvalid(f"the model cannot be described: {error}") from error
         return manifest
 
     def _safetensors(self, path: Path, interface: Interface) -> None:
