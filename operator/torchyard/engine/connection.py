@@ -102,6 +102,7 @@ def from_kubeconfig(path: Path) -> Connection:
         context = _named(config, "context", config["current-context"])
         cluster = _named(config, "cluster", context["cluster"])
         user = _named(config, "user", context["user"])
+        server: str = cluster["server"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise Invalid(f"{path}: no usable kubeconfig: {error!r}") from error
     if "exec" in user or "auth-provider" in user:
@@ -110,16 +111,16 @@ def from_kubeconfig(path: Path) -> Connection:
             "(`kubectl create token`) or go through `kubectl proxy`"
         )
     return Connection(
-        server=cluster["server"],
-        tls=_tls(cluster, user, path.parent) if cluster["server"].startswith("https") else None,
+        server=server,
+        tls=_tls(cluster, user, path.parent) if server.startswith("https") else None,
         token=_token(user, path.parent),
         namespace=context.get("namespace", "default"),
     )
 
 
 def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(item for item in config[f"{kind}s"] if item["name"] == name)[kind]
-    return found
+    found: dict[str, dict[str, Any]] = {item["name"]: item[kind] for item in config[f"{kind}s"]}
+    return found[name]
 
 
 def _token(user: Mapping[str, Any], folder: Path) -> Token:
