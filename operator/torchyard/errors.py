@@ -7,7 +7,8 @@ TorchyardError
 │   ├── Forbidden  no permission, or a quota
 │   └── NotFound   the object, or its namespace, is not there
 ├── Outdated       what was decided on is no longer so; decide again on what is there now
-└── Unavailable    no answer, or one that says to come again
+├── Unavailable    no answer, or one that says to come again
+└── Ended          a part of the operator has ended, so the process does
 """
 
 
@@ -51,3 +52,7 @@ class Unavailable(TorchyardError):
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds that the API server asks to be left alone."""
+
+
+class Ended(TorchyardError):
+    """A part of the operator that must run for ever has ended: a watch, or the Lease."""

@@ -33,6 +33,7 @@ from torchyard.engine.resources import OWNERS, Key
 from torchyard.engine.sensors import Sensors
 from torchyard.engine.store import Store
 from torchyard.engine.sweep import Sweeper
+from torchyard.errors import Ended
 
 WORKERS: Final = 16
 POLLERS: Final = 32
@@ -48,10 +49,6 @@ _STOP_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class Ended(Exception):
-    """A part that should run for ever has ended."""
 
 
 async def run(settings: Settings, connection: Connection) -> None:
@@ -242,7 +239,7 @@ async def _until(
         for guard in guards:
             if guard.done():
                 guard.result()
-                raise Ended(guard.get_name())
+                raise Ended(f"{guard.get_name()} ended by itself")
         if task.done():
             task.result()
     finally:

@@ -9,8 +9,7 @@ from typing import Final
 
 from torchyard.config import OPTIONS, Settings
 from torchyard.engine import logs
-from torchyard.engine.connection import connect
-from torchyard.errors import Invalid
+from torchyard.errors import Invalid, TorchyardError
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -64,15 +63,20 @@ def run(given: argparse.Namespace) -> int:
         sys.stderr.write(f"torchyard operator: {error}\n")
         return EXIT_USAGE
     logs.set_up(settings.log_level, settings.log_format)
-    # kopf takes a moment to import; --help should not.
+    # What talks to a cluster takes a second to import; --help should not.
     from torchyard import process
+    from torchyard.engine.connection import connect
 
+    log = logging.getLogger(__name__)
     try:
         asyncio.run(process.run(settings, connect(os.environ)))
     except Invalid as error:
-        logging.getLogger(__name__).error("%s", error)
+        log.error("%s", error)
         return EXIT_CONFIG
+    except TorchyardError as error:
+        log.error("ended: %s", error)
+        return EXIT_FAILED
     except Exception:
-        logging.getLogger(__name__).exception("ended")
+        log.exception("ended")
         return EXIT_FAILED
     return 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from torchyard.engine.resources import OWNERS, Key, Manifest, key_of
-from torchyard.engine.store import Store, owners
+from torchyard.engine.store import Store, model_of, owners
 
 _OWNER_KINDS = frozenset(item.kind for item in OWNERS)
 
@@ -35,9 +35,9 @@ class Feed:
             return [key]
         if key.kind != "ModelVersion":
             return owners(manifest)
-        spec = manifest["spec"]
-        services = self._store.services(key.namespace, spec["model"])
-        maker = ((spec.get("lineage") or {}).get("trainingJob") or {}).get("name")
+        services = self._store.services(key.namespace, model_of(manifest))
+        lineage = (manifest.get("spec") or {}).get("lineage") or {}
+        maker = (lineage.get("trainingJob") or {}).get("name")
         return [
             *(key_of(service) for service in services),
             *([Key("TrainingJob", key.namespace, maker)] if maker else []),

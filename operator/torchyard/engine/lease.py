@@ -14,17 +14,13 @@ from typing import Any, Final
 
 from torchyard.engine.client import Client
 from torchyard.engine.resources import Key
-from torchyard.errors import Conflict, TorchyardError, Unavailable
+from torchyard.errors import Conflict, Ended, TorchyardError, Unavailable
 
 DURATION_SECONDS: Final = 15
 RENEW_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 2.0
 
 _log = logging.getLogger(__name__)
-
-
-class LeaseLost(Exception):
-    """Another replica may be acting; this process must end."""
 
 
 class Lease:
@@ -59,11 +55,11 @@ class Lease:
         _log.info("acquired the Lease", extra={"lease": str(self._key)})
 
     async def keep(self) -> None:
-        """Renews the Lease for ever; raises LeaseLost when that fails for too long."""
+        """Renews the Lease for ever; raises Ended when that fails for too long."""
         while True:
             await asyncio.sleep(RETRY_SECONDS)
             if not await self._try() and not self.held():
-                raise LeaseLost(f"{self._key} was not renewed for {RENEW_SECONDS:.0f} s")
+                raise Ended(f"{self._key} was lost: another replica may be acting")
 
     async def release(self) -> None:
         """Lets another replica act at once. A failure only makes it wait."""

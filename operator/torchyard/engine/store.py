@@ -141,13 +141,23 @@ def owners(manifest: Manifest) -> list[Key]:
     ]
 
 
+def model_of(manifest: Manifest) -> str:
+    """The model that a version is of, or a service serves; empty where none can be told."""
+    # Stored under an older schema an object may lack anything, and must not stop the operator.
+    model = (manifest.get("spec") or {}).get("model")
+    if isinstance(model, Mapping):
+        model = model.get("name")
+    return model if isinstance(model, str) else ""
+
+
 def _links(manifest: Manifest) -> list[Hashable]:
     namespace = manifest["metadata"].get("namespace", "")
+    model = model_of(manifest)
     match manifest["kind"]:
         case "ModelVersion":
-            return [VersionsOf(namespace, manifest["spec"]["model"])]
+            return [VersionsOf(namespace, model)]
         case "ModelService":
-            return [ServicesOf(namespace, manifest["spec"]["model"]["name"])]
+            return [ServicesOf(namespace, model)]
         case _:
             return list(owners(manifest))
 

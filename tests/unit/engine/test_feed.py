@@ -52,3 +52,11 @@ def test_a_version_wakes_the_services_of_its_model_and_the_job_that_made_it(
 def test_what_carries_no_label_of_ours_wakes_nobody(feed: Feed, woken: list[Key]) -> None:
     feed.seen(pod(labels={names.MANAGED_BY: names.MANAGER}))
     assert woken == []
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"model": None}, {"model": {"name": 7}}, {"model": []}])
+@pytest.mark.parametrize("kind", ["ModelVersion", "ModelService", "TrainingJob"])
+def test_a_resource_that_makes_no_sense_stops_nobody(feed: Feed, kind: str, spec: object) -> None:
+    manifest = {**custom(kind, "odd", {}), "spec": spec}
+    feed.seen(manifest)
+    feed.gone(key_of(manifest), manifest)

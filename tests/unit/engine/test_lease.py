@@ -6,9 +6,9 @@ import pytest
 
 from tests.unit.engine.fake import FakeClient
 from torchyard.engine import lease as lease_module
-from torchyard.engine.lease import DURATION_SECONDS, RENEW_SECONDS, Lease, LeaseLost
+from torchyard.engine.lease import DURATION_SECONDS, RENEW_SECONDS, Lease
 from torchyard.engine.resources import Key
-from torchyard.errors import Unavailable
+from torchyard.errors import Ended, Unavailable
 
 KEY = Key("Lease", "sys", "torchyard")
 
@@ -79,7 +79,7 @@ async def test_a_process_that_wakes_up_as_a_stranger_loses_it_at_once(
     await second._try()
     clock.now += 120
     assert await second._try()
-    with pytest.raises(LeaseLost):
+    with pytest.raises(Ended):
         await asyncio.wait_for(first.keep(), 10)
 
 
@@ -91,7 +91,7 @@ async def test_somebody_who_takes_it_by_hand_ends_the_holder(
     await holder._try()
     spec = {**client.objects[KEY]["spec"], "holderIdentity": "b"}
     client.keep({**client.objects[KEY], "spec": spec})
-    with pytest.raises(LeaseLost):
+    with pytest.raises(Ended):
         await asyncio.wait_for(holder.keep(), 10)
     assert not holder.held()
 
