@@ -147,8 +147,10 @@ class Loop:
             self._leave()
         self._reporter.metrics(metrics)
         self._reporter.restart_clock()
-        shown = ", ".join(f"{name} {value}" for name, value in decimals(metrics).items())
-        logger.info("held-out data after step %d: %s", self._step, shown, extra=self._here)
+        if self._group.leads:
+            shown = ", ".join(f"{name} {value}" for name, value in decimals(metrics).items())
+            where = {"step": self._step}
+            logger.info("held-out data after step %d: %s", self._step, shown, extra=where)
         return metrics
 
     def _save(self) -> None:
@@ -164,10 +166,6 @@ class Loop:
         self._save()
         self._keeper.settle()
         raise Interrupted(f"asked to stop at step {self._step} of {self._order.total_steps}")
-
-    @property
-    def _here(self) -> dict[str, int]:
-        return {"step": self._step}
 
 
 def seed(*numbers: int) -> None:

@@ -1,5 +1,6 @@
 """Progress: what the operator reads into a job's status."""
 
+import logging
 import threading
 import time
 from typing import Any
@@ -8,7 +9,10 @@ from torchyard.api.contract import WorkerProgress
 from torchyard.api.trainingjob import CheckpointStatus, Progress
 from torchyard_trainer.channel import Sender
 
+LOG_SECONDS = 15.0
 SMOOTHING = 0.3  # weight of the newest measurement in the rates
+
+logger = logging.getLogger(__name__)
 
 
 def decimal(value: float) -> str:
@@ -22,13 +26,16 @@ def decimals(metrics: dict[str, float]) -> dict[str, str]:
 
 
 class Reporter:
-    """Tells the supervisor how far the training is. The checkpoint thread uses it, too."""
+    """Tells the supervisor how far the training is. The checkpoint thread uses it, too.
 
-    def __init__(self, sender: Sender, attempt: int) -> None:
+    One rank of each worker has a sender; the others only know what they would say.
+    """
+
+    def __init__(self, sender: Sender | None, attempt: int) -> None:
         self._sender = sender
         self._lock = threading.Lock()
         self.newest = WorkerProgress(attempt=attempt, progress=Progress())
-        self._last = time.monotonic()
+        self._last = self._logged = time.monotonic()
         self._seconds_per_step: float | None = None
         self._samples_per_second: float | None = None
 
@@ -59,6 +66,11 @@ class Reporter:
             samples_per_second=decimal(rate),
             eta_seconds=round((done.total_steps - step) * pace),
         )
+        if self._sender is not None and now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            text = "step %d of %d: loss %s, %.0f samples/s"
+            where = {"step": step}
+            logger.info(text, step, done.total_steps, decimal(loss), rate, extra=where)
 
     def metrics(self, metrics: dict[str, float]) -> None:
         """Held-out data has been measured."""
@@ -74,7 +86,8 @@ class Reporter:
     def _send(self, **update: Any) -> None:
         with self._lock:
             self.newest = self.newest.model_copy(update=update)
-            self._sender.send(self.newest)
+            if self._sender is not None:
+                self._sender.send(self.newest)
 
 
 def _smooth(old: float | None, new: float) -> float:

@@ -42,7 +42,7 @@ class Session:
         self._config = config
         self._place = place
         self._stop = stop
-        self._reporter = Reporter(sender, config.attempt)
+        self._reporter = Reporter(sender if place.local == 0 else None, config.attempt)
 
     def run(self) -> Termination:
         """Train, check, publish; returns how it ended, whatever happened."""
@@ -66,7 +66,9 @@ class Session:
         checkpoint = keeper.restore(model, optimizer, samples.digest)
         first = checkpoint.step if checkpoint else 0
         order = material.order
-        self._reporter.begin(first, order.total_steps, order.epoch_of(first), checkpoint)
+        self._reporter.begin(
+            first, order.total_steps, order.epoch_of(first), checkpoint if group.leads else None
+        )
         module = layout.spread(model, group.mesh)
         loop = Loop(
             spec.optimization,
@@ -92,9 +94,9 @@ class Session:
         if group.leads:
             learnt = keeper.look() or task.learn(samples, parts.training)
         shared = group.share(learnt)
-        logger.info(
-            "%d samples to learn from, %d held out", parts.training.size, parts.held_out.size
-        )
+        if group.leads:
+            sizes = parts.training.size, parts.held_out.size
+            logger.info("%d samples to learn from, %d held out", *sizes)
         optimum = spec.optimization
         return Material(
             task=task,
@@ -114,7 +116,8 @@ class Session:
         logger.error("%s: %s", outcome, error, exc_info=error)
         message = str(error)
         if not isinstance(error, TrainerError):
-            message = f"{type(error).__name__}: {error}"
+            lost = outcome is Outcome.PEER_LOST
+            message = f"{'another process went away' if lost else type(error).__name__}: {error}"
         return self._termination(outcome, message=cut(message.strip()))
 
     def _termination(self, outcome: Outcome, **more: Any) -> Termination:
@@ -133,9 +136,12 @@ class Session:
 
 
 def deliver(publication: Publication, group: Group) -> PublishedArtifact | None:
-    """Publish on rank 0 while the others wait; all end well, or none does. Collective."""
+    """Publish on rank 0 while the others wait; all end well, or none does. Collective.
+
+    SIGTERM is too late now: whoever left would only make the others do all this again.
+    """
     artifact = publication.publish() if group.leads else None
-    group.share({} if group.leads else None)
+    group.await_lead(Stop())
     # Rank 0 keeps the store: it may leave only when nobody needs that any more.
     group.sum([0.0])
     return artifact

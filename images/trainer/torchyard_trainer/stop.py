@@ -15,6 +15,7 @@ class Stop:
         """Take SIGTERM as the request; leave SIGINT, which a terminal sends to all, to PID 1."""
         signal.signal(signal.SIGTERM, self._request)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
     def check(self) -> None:
         """Raise Interrupted if asked to stop. For phases that have nothing to save yet."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchyard.api.contract import Termination, WorkerConfig, WorkerProgress
+from torchyard.api.contract import Outcome, Termination, WorkerConfig, WorkerProgress
 from torchyard_trainer import log, settings, status, termination
 from torchyard_trainer.channel import Receiver
 from torchyard_trainer.errors import TrainerError
@@ -65,6 +65,9 @@ class Supervisor:
                 rank = self._start(local)
                 self.ranks.append(rank)
                 selector.register(rank.receiver.descriptor, selectors.EVENT_READ, rank)
+            # Ranks inherit the mask and lift it when their handler is there. Until then the
+            # signal would kill them, and a pod that is only stopped would count as failed.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             while any(rank.end is None for rank in self.ranks):
                 for key, _ in selector.select(self._patience()):
                     if key.data is None:
@@ -129,7 +132,8 @@ class Supervisor:
         self._listen(rank)
         rank.end = End(rank.number, code, time.time(), rank.word, rank.dismissed)
         logger.info("rank %d ended with exit code %d", rank.number, code)
-        if code != 0 and self._deadline is None:
+        leaves = rank.word is not None and rank.word.outcome is Outcome.INTERRUPTED
+        if code != 0 and not leaves and self._deadline is None:
             self._deadline = time.monotonic() + GRACE_SECONDS
 
     def _patience(self) -> float | None:
@@ -160,6 +164,8 @@ def rank_environment(
         "OMP_NUM_THREADS": threads,
         "RAYON_NUM_THREADS": environment.get("OMP_NUM_THREADS", threads),
         **environment,
+        # Before it is imported: onnxruntime otherwise reports to its maker from its first moment.
+        "ORT_DISABLE_TELEMETRY": "1",
         settings.LOCAL_RANK_VARIABLE: str(local),
         settings.CHANNEL_VARIABLE: str(descriptor),
         settings.SUPERVISOR_VARIABLE: str(os.getpid()),
@@ -168,16 +174,19 @@ def rank_environment(
 
 @contextlib.contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """A socket that yields the number of every signal that matters here, one byte each."""
+    """A socket that yields the number of every signal that matters here, one byte each.
+
+    SIGTERM stays blocked until the ranks have been started.
+    """
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         # A handler must exist for the number to be written; for PID 1 also because the kernel
         # drops signals that nobody handles.
         signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     try:
         yield ours
     finally:
@@ -205,5 +214,9 @@ def _supervise(environment: Mapping[str, str]) -> Termination:
     except TrainerError as error:
         return Termination(outcome=error.outcome, message=termination.cut(str(error)))
     supervisor = Supervisor(config, worker, environment)
-    with status.serve(host, port, supervisor.newest):
-        return supervisor.run()
+    try:
+        with status.serve(host, port, supervisor.newest):
+            return supervisor.run()
+    except OSError as error:
+        message = termination.cut(f"the supervisor failed: {error}")
+        return Termination(outcome=Outcome.PROCESS_FAILED, message=message)

@@ -22,7 +22,7 @@ model (dropout) comes from torch's generator, which the trainer seeds before eve
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -59,7 +59,7 @@ class Samples(ABC):
 
     @property
     @abstractmethod
-    def keys(self) -> Sequence[bytes]:
+    def keys(self) -> Iterable[bytes]:
         """The content of each sample without its label.
 
         Samples with equal keys are held out together or not at all, so that no model is

@@ -1,9 +1,12 @@
 """Data for the trainer's tests."""
 
+import os
 from pathlib import Path
 
 import pytest
 from sklearn.datasets import load_digits
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as the supervisor sets it; before the first import
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def put(shelf: Shelf, attempt: int, step: int, *, seal: bool = True) -> Name:
     (directory / ".metadata").write_bytes(b"metadata")
     (directory / "learnt" / "labels.json").write_bytes(b"[]")
     if seal:
-        shelf.seal(name, "sha256:data")
+        shelf.seal(name, ["learnt/labels.json", "__0_0.distcp", ".metadata"], "sha256:data")
     return name
 
 
@@ -121,6 +121,13 @@ def test_a_file_that_is_not_as_it_was_written(shelf: Shelf, damage: str) -> None
     with pytest.raises(CheckpointCorrupt, match="__0_0") as error:
         shelf.verify(name)
     assert error.value.file == "__0_0.distcp"
+
+
+def test_what_is_missing_cannot_be_sealed(shelf: Shelf) -> None:
+    name = put(shelf, 0, 100, seal=False)
+    with pytest.raises(FileNotFoundError, match="__1_0"):
+        shelf.seal(name, ["__0_0.distcp", "__1_0.distcp"], "sha256:data")
+    assert shelf.whole() == []
 
 
 def test_a_manifest_of_another_checkpoint(shelf: Shelf) -> None:

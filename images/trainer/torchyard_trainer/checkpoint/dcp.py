@@ -98,6 +98,12 @@ def begin_save(
     return cast("Future[Metadata]", future)
 
 
+def files(metadata: Metadata) -> set[str]:
+    """The files that a save has written, relative to its directory."""
+    parts = (metadata.storage_data or {}).values()
+    return {METADATA, *(info.relative_path for info in parts)}
+
+
 def load(directory: Path, model: nn.Module, optimizer: Optimizer, group: dist.ProcessGroup) -> None:
     """Read the state back, also one that another number of processes wrote. Collective.
 

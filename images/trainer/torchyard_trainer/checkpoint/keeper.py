@@ -152,10 +152,15 @@ class Keeper:
             if not self._group.leads:
                 return
             directory = shelf.directory(name)
-            _check_shared(directory, metadata)
             _write_learnt(directory / LEARNT, learnt)
-            manifest = shelf.seal(name, data_digest)
+            paths = [*dcp.files(metadata), *(f"{LEARNT}/{file}" for file in learnt)]
+            manifest = shelf.seal(name, paths, data_digest)
             shelf.prune(self._spec.keep)
+        except FileNotFoundError as error:
+            raise ConfigInvalid(
+                f"checkpoint file {error.filename} of another worker is not visible to worker 0: "
+                "checkpoint.uri must be on a volume that all workers share"
+            ) from error
         except (CheckpointException, OSError) as error:
             logger.warning("checkpoint %s failed: %s", name, error, extra={"step": name.step})
             return
@@ -179,16 +184,6 @@ class Keeper:
         return CheckpointStatus(
             step=name.step, uri=f"{self._uri}/{name}", time=manifest.time, bytes=manifest.size
         )
-
-
-def _check_shared(directory: Path, metadata: Metadata) -> None:
-    """Raises ConfigInvalid where files of other workers are not to be seen from here."""
-    for path in {info.relative_path for info in (metadata.storage_data or {}).values()}:
-        if not (directory / path).is_file():
-            raise ConfigInvalid(
-                f"checkpoint file {path} of another worker is not visible to worker 0: "
-                "checkpoint.uri must be on a volume that all workers share"
-            )
 
 
 def _write_learnt(directory: Path, learnt: Learnt) -> None:

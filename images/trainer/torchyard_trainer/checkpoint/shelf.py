@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -140,7 +140,7 @@ class Shelf:
             raise CheckpointCorrupt(MANIFEST, "belongs to another checkpoint")
         for file in manifest.files:
             try:
-                found = _describe(directory, directory / file.path)
+                found = _describe(directory, file.path)
             except OSError as error:
                 raise CheckpointCorrupt(file.path, f"cannot be read: {error.strerror}") from None
             if found != file:
@@ -151,16 +151,17 @@ class Shelf:
                 )
         return manifest
 
-    def seal(self, name: Name, data_digest: str) -> Manifest:
-        """Write the manifest over all files that are there: from now on the checkpoint exists."""
+    def seal(self, name: Name, paths: Iterable[str], data_digest: str) -> Manifest:
+        """Write the manifest over the files at `paths`: from now on the checkpoint exists.
+
+        Raises FileNotFoundError where one is missing. They are not looked for, because a
+        directory that others write to over the network may be listed as it was before.
+        """
         directory = self.directory(name)
-        files = tuple(
-            _describe(directory, path)
-            for path in sorted(directory.rglob("*"))
-            if path.is_file() and path.name != MANIFEST
-        )
+        files = tuple(_describe(directory, path) for path in sorted(paths))
         manifest = Manifest(name.attempt, name.step, timestamp(time.time()), data_digest, files)
         write_durably(directory / MANIFEST, manifest.to_json())
+        _sync(self.root)
         return manifest
 
     def prune(self, keep: int) -> None:
@@ -201,14 +202,19 @@ def write_durably(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _describe(directory: Path, path: Path) -> File:
-    with path.open("rb") as file:
+def _describe(directory: Path, path: str) -> File:
+    with (directory / path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return File(str(path.relative_to(directory)), file.tell(), digest)
+        return File(path, file.tell(), digest)

@@ -69,7 +69,7 @@ class Group:
 
         They wait for it as long as it takes, and leave on SIGTERM.
         """
-        self._await_lead()
+        self.await_lead(self._stop)
         sizes = {name: len(content) for name, content in (files or {}).items()}
         head = self._broadcast(json.dumps(sizes).encode() if files is not None else None)
         sizes = json.loads(head)
@@ -80,14 +80,14 @@ class Group:
             start += size
         return result
 
-    def _await_lead(self) -> None:
-        """Wait without a time limit, which a collective operation would have."""
+    def await_lead(self, stop: Stop) -> None:
+        """Wait until rank 0 has come here, too: without the time limit of other operations."""
         self._turn += 1
         key = f"turn/{self._turn}"
         if self.leads:
             self._store.set(key, "go")
             return
-        patience = Patience(self._stop)
+        patience = Patience(stop)
         while not self._store.check([key]):
             patience.wait("rank 0 is at work")
 

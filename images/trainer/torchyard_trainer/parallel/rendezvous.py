@@ -14,7 +14,6 @@ from datetime import timedelta
 from torch._C._distributed_c10d import TCPStore
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from torchyard_trainer.errors import PeerLost
 from torchyard_trainer.settings import Place
 from torchyard_trainer.stop import Stop
 
@@ -49,13 +48,12 @@ def meet(host: str, port: int, prefix: str, place: Place, timeout: timedelta, st
     `timeout` is that of later operations on the store.
     """
     patience = Patience(stop)
-    if place.rank != 0:
+    if place.rank == 0:
+        host = "localhost"  # its own name may not be published before the pod is ready
+    else:
         _reach(host, port, patience)
-    try:
-        # With `wait_for_workers` this call could not be interrupted.
-        server = TCPStore(host, port, place.world, place.rank == 0, timeout, wait_for_workers=False)
-    except RuntimeError as error:
-        raise PeerLost(f"the store at {host}:{port} went away: {error}") from error
+    # With `wait_for_workers` this call could not be interrupted.
+    server = TCPStore(host, port, place.world, place.rank == 0, timeout, wait_for_workers=False)
     store = PrefixStore(prefix, server)
     store.set(_key(place.rank), "here")
     _wait_for_all(store, place.world, patience)

@@ -1,7 +1,7 @@
 """mlpClassifier: rows of numbers to classes, by fully connected layers with ReLU."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,9 +32,9 @@ class RowSamples(Samples):
         self.digest = table.digest
 
     @property
-    def keys(self) -> list[bytes]:
+    def keys(self) -> Iterable[bytes]:
         """The numbers of each row; `1` and `1.0` are the same."""
-        return [row.tobytes() for row in self.features]
+        return (row.tobytes() for row in self.features)
 
     def requests(self, rows: Rows) -> Requests:
         """The input `features`."""

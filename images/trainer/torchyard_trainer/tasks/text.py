@@ -1,6 +1,6 @@
 """textClassifier: whole texts to classes, by embedding, LSTM and a linear layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,9 @@ class TextSamples(Samples):
         self.digest = digest
 
     @property
-    def keys(self) -> list[bytes]:
+    def keys(self) -> Iterable[bytes]:
         """The texts."""
-        return [text.encode() for text in self.texts]
+        return (text.encode() for text in self.texts)
 
     def requests(self, rows: Rows) -> Requests:
         """The input `text`."""
