@@ -2,7 +2,9 @@
 
 One runner thread takes the oldest waiting request and all later ones that fit behind it, up to a
 number of rows, computes them as one and hands each its part. So a lone request never waits for
-company, and the busier the server is, the larger its batches are.
+company, and the busier the server is, the larger its batches are. The runner is woken only when
+the event loop has read everything that there is to read, so that requests which arrive together
+are computed together.
 
 `submit` and `drop` belong to the event loop, `run_next` to the runner; the queue between them has
 one lock. What a request gets is a future of the event loop, which is also how it is withdrawn:
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,6 +73,7 @@ class Batcher:
         self._max_waiting = max_waiting
         self._observe = observe
         self._queue = _Queue()
+        self._waking = False
         self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
 
     @property
@@ -90,12 +94,15 @@ class Batcher:
     def submit(self, inputs: Tensors, rows: int) -> Item:
         """Queue a request; its future will hold the outputs. Raises Overloaded when full."""
         key = tuple(array.shape[1:] for array in inputs.values()) if self._batched else None
-        item = Item(inputs, rows, key, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        item = Item(inputs, rows, key, loop.create_future())
         with self._queue.changed:
             if len(self._queue.items) >= self._max_waiting:
                 raise Overloaded(f"{self._max_waiting} requests are waiting already; try again")
             self._queue.items[item] = None
-            self._queue.changed.notify()
+        if not self._waking:
+            self._waking = True
+            loop.call_soon(self._wake)
         return item
 
     def drop(self, item: Item) -> None:
@@ -115,6 +122,12 @@ class Batcher:
         if batch:
             _deliver(self._compute(batch))
         return True
+
+    def _wake(self) -> None:
+        """Wake the runner after the event loop has read all requests that are there to be read."""
+        self._waking = False
+        with self._queue.changed:
+            self._queue.changed.notify()
 
     def _run(self) -> None:
         while self.run_next():
@@ -184,7 +197,8 @@ def _deliver(outcomes: list[Outcome]) -> None:
             logger.error("the model failed", exc_info=result)
     loop = outcomes[0][0].future.get_loop() if outcomes else None
     if loop is not None:
-        loop.call_soon_threadsafe(_resolve, outcomes)
+        with suppress(RuntimeError):  # the loop has ended, so nobody waits any more
+            loop.call_soon_threadsafe(_resolve, outcomes)
 
 
 def _resolve(outcomes: list[Outcome]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from uvicorn.config import Config as UvicornConfig
 from uvicorn.server import ServerState
 
-from torchyard_server.connection import KEEP_ALIVE_SECONDS, Connection
+from torchyard_server.connection import KEEP_ALIVE_SECONDS, WRITE_SECONDS, Connection
 from torchyard_server.errors import ConfigInvalid
 from torchyard_server.newcomers import turn_away
 
@@ -75,8 +75,11 @@ class Listener:
         await self._stop_accepting()
         patience = self._loop.time() + LINGER_SECONDS
         while connections := cast("set[Connection]", self._state.connections):
-            if self._loop.time() > patience:
-                for connection in [each for each in connections if not each.busy]:
+            now = self._loop.time()
+            for connection in [each for each in connections if not each.busy]:
+                if now > patience + WRITE_SECONDS:
+                    connection.transport.abort()  # its peer does not read the last answer
+                elif now > patience:
                     connection.transport.close()
             await asyncio.sleep(POLL_SECONDS)
         self._clock.cancel()

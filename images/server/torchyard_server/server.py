@@ -26,6 +26,10 @@ async def serve(config: Config) -> None:
     person at a terminal: no endpoint leads here, so the time of acceptance is skipped.
     """
     loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[float] = loop.create_future()
+    for number, accept_seconds in ((signal.SIGTERM, config.drain_seconds), (signal.SIGINT, 0.0)):
+        loop.add_signal_handler(number, _settle, stopped, accept_seconds)
+
     lifecycle, metrics = Lifecycle(), Metrics()
     app = App(config, lifecycle, metrics)
     bound = bind(config.host, config.port)
@@ -34,9 +38,6 @@ async def serve(config: Config) -> None:
     address, port = bound.getsockname()[:2]
     logger.info("listening", extra={"fields": {"address": address, "port": port}})
 
-    stopped: asyncio.Future[float] = loop.create_future()
-    for number, accept_seconds in ((signal.SIGTERM, config.drain_seconds), (signal.SIGINT, 0.0)):
-        loop.add_signal_handler(number, _settle, stopped, accept_seconds)
     loaded = _load(config, lifecycle)
     await asyncio.wait((loaded, stopped), return_when=asyncio.FIRST_COMPLETED)
     if loaded.done():

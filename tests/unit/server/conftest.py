@@ -15,7 +15,7 @@ import uvloop
 
 from tests.unit.server import artifacts
 from tests.unit.server.client import eventually
-from torchyard_server import loading
+from torchyard_server import listener, loading
 from torchyard_server.app import App, Served
 from torchyard_server.batching import Batcher, Tensors
 from torchyard_server.config import Config
@@ -103,8 +103,11 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+async def start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Any]]:
     """Starts the server; keyword arguments change the configuration."""
+    monkeypatch.setattr(listener, "HANDSHAKE_SECONDS", 0)  # each test ends with a drain
     servers: list[Server] = []
 
     async def start(*, loaded: bool = True, **changes: Any) -> Server:
@@ -124,10 +127,10 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         batcher.start()
         app = App(config, lifecycle, metrics)
         bound = bind(config.host, config.port)
-        listener = Listener(app, bound)
-        await listener.start()
+        listening = Listener(app, bound)
+        await listening.start()
         port = bound.getsockname()[1]
-        server = Server(port, app, batcher, listener, lifecycle, gate, metrics, model)
+        server = Server(port, app, batcher, listening, lifecycle, gate, metrics, model)
         servers.append(server)
         if loaded:
             server.load()

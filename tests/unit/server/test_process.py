@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import socket
+import sys
+from asyncio.subprocess import PIPE
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -185,6 +189,19 @@ async def test_told_to_stop_before_it_is_ready(tmp_path: Path, number: int) -> N
         assert (await get(port, "/v2/health/ready")).status == 503
         server.terminate(number)
         assert await server.exit_code() == 0  # without hashing 8 GiB first, or waiting a minute
+
+
+async def test_told_to_stop_while_it_imports(tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("import time\nprint(flush=True)\ntime.sleep(60)\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "torchyard_server", env={"PYTHONPATH": path}, stdout=PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        await process.stdout.readline()
+        process.terminate()
+        assert await process.wait() == 0
 
 
 async def test_ctrl_c_does_not_wait(tmp_path: Path) -> None:
