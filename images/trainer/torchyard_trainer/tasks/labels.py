@@ -13,6 +13,7 @@ from torchyard_trainer.errors import DataInvalid
 from torchyard_trainer.task import Learnt, Samples, Task
 
 LABELS = "labels.json"
+LONGEST = 256  # characters of a label in a manifest
 
 S = TypeVar("S", bound=Samples)
 
@@ -25,6 +26,12 @@ def classes(column: str, labels: Sequence[str], expected: int) -> list[str]:
         raise DataInvalid(
             f"column {column!r} holds {len(found)} classes ({shown}"
             f"{', …' if len(found) > 10 else ''}), but the task's `classes` is {expected}"
+        )
+    longest = max(map(len, found))
+    if longest > LONGEST:
+        raise DataInvalid(
+            f"column {column!r} holds a label of {longest} characters; at most {LONGEST} fit into "
+            "an artifact"
         )
     return found
 
