@@ -19,6 +19,8 @@ def main() -> None:
     # core of the node when they are imported would only cost memory and time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # onnxruntime reports to its makers from its import on, unless it is told not to before.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
     from torchyard_server.program import run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from torchyard_server.lifecycle import Lifecycle, Phase
 from torchyard_server.listener import Listener, bind
 from torchyard_server.metrics import Metrics
 from torchyard_server.model import Model
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as the real program does; before the first import
 
 INFER = "/v2/models/digits/infer"
 

@@ -30,6 +30,7 @@ class ServerProcess:
             "TORCHYARD_TERMINATION_LOG": str(self.termination_log),
             **{f"TORCHYARD_{name}": str(value) for name, value in variables.items()},
         }
+        self._environ.pop("ORT_DISABLE_TELEMETRY", None)  # it must see to that itself
         self.logs: list[dict[str, Any]] = []
 
     async def __aenter__(self) -> ServerProcess:
@@ -54,6 +55,10 @@ class ServerProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def open_files(self) -> list[str]:
+        links = Path(f"/proc/{self.pid}/fd").iterdir()
+        return [str(link.readlink()) for link in links]
 
     async def port(self) -> int:
         """The port, as soon as it is open."""

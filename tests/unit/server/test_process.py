@@ -61,6 +61,16 @@ async def test_from_start_to_answer_to_end(tmp_path: Path) -> None:
         assert not server.termination_log.exists()
 
 
+async def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    directory = tmp_path / "artifact"
+    artifacts.text_artifact(directory)
+    async with ServerProcess(directory) as server:
+        port = await server.ready()
+        assert (await ask(port, INFER, texts("good"))).status == 200
+        # onnxruntime collects its reports in a database.
+        assert [path for path in server.open_files() if path.endswith(".db")] == []
+
+
 async def test_the_client_of_another_server_understands_it(tmp_path: Path) -> None:
     artifacts.text_artifact(tmp_path)
     async with ServerProcess(tmp_path, MODEL_VERSION="3") as server, AsyncExitStack() as stack:
