@@ -121,24 +121,23 @@ class Replica:
         self._acting_since = time.monotonic()
         self._metrics.leader.set(1)
         keeping = asyncio.create_task(lease.keep(), name="lease")
-        workers: list[asyncio.Task[None]] = []
+        working: list[asyncio.Task[None]] = []
         others = [keeping]
         try:
             await _until(stop, self._sweeper.load(), others)
-            workers += _start("worker", *(self._loop.work() for _ in range(WORKERS)))
-            others += _start("poller", *(self._poller.run() for _ in range(POLLERS)))
-            others += _start("events", self._events.run())
-            others += _start("sweep", self._sweeper.run())
-            others += _start("watches", self._watch(stop))
-            await _until(stop, asyncio.Event().wait(), [*others, *workers])
+            working.append(asyncio.create_task(self._loop.run(WORKERS), name="loop"))
+            others.append(asyncio.create_task(self._poller.run(POLLERS), name="poller"))
+            others.append(asyncio.create_task(self._events.run(), name="events"))
+            others.append(asyncio.create_task(self._sweeper.run(), name="sweep"))
+            others.append(asyncio.create_task(self._watch(stop), name="watches"))
+            await _until(stop, asyncio.Event().wait(), [*others, *working])
             _log.info("stops")
             self._queue.close()
-            if workers:
-                await asyncio.wait(workers, timeout=_STOP_SECONDS)
+            await asyncio.wait(working, timeout=_STOP_SECONDS)
             await asyncio.wait([asyncio.create_task(self._events.flush())], timeout=_FLUSH_SECONDS)
         finally:
             # Nothing writes any more when another replica is let in.
-            await _end([keeping, *workers])
+            await _end([keeping, *working])
             await lease.release()
             self._metrics.leader.set(0)
             await _end(others)
@@ -219,10 +218,6 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-
-
-def _start(name: str, *parts: Coroutine[Any, Any, None]) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(part, name=name) for part in parts]
 
 
 async def _until(

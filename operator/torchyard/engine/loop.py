@@ -47,7 +47,7 @@ class _Track:
 
 
 class Loop:
-    """Reconciles keys, one at a time each, with any number of workers."""
+    """Reconciles keys: several at a time, each of them once at a time."""
 
     def __init__(
         self,
@@ -88,15 +88,13 @@ class Loop:
         else:
             self._queue.add(key, track.rests_until - self._clock())
 
-    async def work(self) -> None:
-        """One worker: reconciles due keys until the queue is closed."""
-        while (key := await self._queue.get()) is not None:
-            try:
-                delay = await self._attempt(key)
-                if delay is not None:
-                    self._queue.add(key, delay)
-            finally:
-                self._queue.done(key)
+    async def run(self, width: int) -> None:
+        """Reconciles due keys, so many at a time, until the queue is closed."""
+        await self._queue.run(width, self._handle)
+
+    async def _handle(self, key: Key) -> None:
+        if (delay := await self._attempt(key)) is not None:
+            self._queue.add(key, delay)
 
     async def _attempt(self, key: Key) -> float | None:
         """Reconciles a key; whatever goes wrong delays this key and no other."""
@@ -141,8 +139,7 @@ class Loop:
             await self._tell(key, observed, decision.status)
             raise
         await self._tell(key, observed, decision.status)
-        if decision.poll is not None:
-            self._poller.aim(key, decision.poll)
+        self._poller.aim(key, decision.poll)
         return self._next_look(key, decision, changed)
 
     def _decide(self, key: Key, observed: Object, problem: Problem | None) -> Decision:

@@ -34,18 +34,17 @@ class Poller:
     ) -> None:
         self._session = session
         self._wake = wake
-        self._clock = clock
         self._queue: Queue[Key] = Queue(clock)
         self._targets: dict[Key, str] = {}
-        self._asked: dict[Key, float] = {}
         self._newest: dict[Key, WorkerProgress] = {}
 
-    def aim(self, key: Key, target: str) -> None:
-        """Ask `host:port` as soon as the job's turn has come again, then wake the job."""
-        self._targets[key] = target
-        asked = self._asked.get(key)
-        age = INTERVAL_SECONDS if asked is None else self._clock() - asked
-        self._queue.add(key, INTERVAL_SECONDS - age)
+    def aim(self, key: Key, target: str | None) -> None:
+        """Ask `host:port` now and then every ten seconds; None: ask no more."""
+        if target is None:
+            self._targets.pop(key, None)
+        elif self._targets.get(key) != target:
+            self._targets[key] = target
+            self._queue.add(key)
 
     def newest(self, key: Key) -> WorkerProgress | None:
         """What the job's worker said last."""
@@ -54,20 +53,24 @@ class Poller:
     def forget(self, key: Key) -> None:
         """The job is gone."""
         self._queue.discard(key)
-        for known in (self._targets, self._asked, self._newest):
-            known.pop(key, None)
+        self._targets.pop(key, None)
+        self._newest.pop(key, None)
 
-    async def run(self) -> None:
-        """Ask for ever, one job after another; several of these run side by side."""
-        while (key := await self._queue.get()) is not None:
-            try:
-                if (target := self._targets.get(key)) is not None:
-                    self._asked[key] = self._clock()
-                    if (answer := await self._ask(target)) is not None and key in self._targets:
-                        self._newest[key] = answer
-                        self._wake(key)
-            finally:
-                self._queue.done(key)
+    async def run(self, width: int) -> None:
+        """Ask for ever, so many workers at a time."""
+        await self._queue.run(width, self._poll)
+
+    async def _poll(self, key: Key) -> None:
+        target = self._targets.get(key)
+        if target is None:
+            return
+        answer = await self._ask(target)
+        if key not in self._targets:
+            return
+        if answer is not None and answer != self._newest.get(key):
+            self._newest[key] = answer
+            self._wake(key)
+        self._queue.add(key, INTERVAL_SECONDS)
 
     async def _ask(self, target: str) -> WorkerProgress | None:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)

@@ -6,10 +6,11 @@ key alone.
 """
 
 import asyncio
+import contextlib
 import heapq
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
@@ -66,24 +67,52 @@ class Queue(Generic[K]):
         if (due := self._due.get(key)) is not None:
             self._push(key, due)
 
-    async def get(self) -> K | None:
-        """Wait for the next due key; None once the queue is closed."""
-        while not self._closed:
-            if (key := self.pop()) is not None:
-                return key
-            self._changed.clear()
-            pause = self._heap[0][0] - self._clock() if self._heap else None
+    async def run(self, width: int, handle: Callable[[K], Awaitable[None]]) -> None:
+        """Hands out due keys, so many at a time, until the queue is closed and all have ended.
+
+        One task waits for all of them: workers that wait each for themselves would all wake up
+        for every key.
+        """
+        slots = asyncio.Semaphore(width)
+        running: set[asyncio.Task[None]] = set()
+
+        async def work(key: K) -> None:
             try:
-                async with asyncio.timeout(pause):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-        return None
+                await handle(key)
+            finally:
+                self.done(key)
+                slots.release()
+
+        try:
+            while True:
+                await slots.acquire()
+                if (key := await self._next()) is None:
+                    break
+                task = asyncio.create_task(work(key))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            if running:
+                await asyncio.wait(running)
+        finally:
+            for task in running:
+                task.cancel()
 
     def close(self) -> None:
         """Hand out nothing more."""
         self._closed = True
         self._changed.set()
+
+    async def _next(self) -> K | None:
+        """Waits for the next due key; None once the queue is closed."""
+        while not self._closed:
+            if (key := self.pop()) is not None:
+                return key
+            self._changed.clear()
+            pause = self._heap[0][0] - self._clock() if self._heap else None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+        return None
 
     def depth(self) -> int:
         """Keys that are due and wait for a worker."""

@@ -24,6 +24,8 @@ from torchyard.errors import TorchyardError
 SOON_SECONDS: Final = 2.0
 """Until after a watch has begun anew: it then delivers what the list would have to fetch."""
 
+RETRY_SECONDS: Final = 30.0
+
 GRACE_SECONDS: Final = 1.0
 """How far a watch may be behind a list without being wrong."""
 
@@ -34,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 def selector(resource: Resource) -> str:
     """Children are told by our label; our own kinds are all of interest."""
+    if resource.kind == "EndpointSlice":
+        # Those of a job's workers change with every pod and decide nothing.
+        return f"{SELECTOR},{names.SERVICE}"
     return SELECTOR if resource in CHILDREN else ""
 
 
@@ -77,14 +82,14 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep for ever; a failure only postpones."""
-        while (resource := await self._queue.get()) is not None:
-            try:
-                await self._sweep(resource)
-            except TorchyardError as error:
-                _log.warning("could not list %s: %s", resource.plural, error)
-            finally:
-                self._queue.done(resource)
-                self._queue.add(resource, self._interval)
+        await self._queue.run(1, self._attempt)
+
+    async def _attempt(self, resource: Resource) -> None:
+        try:
+            await self._sweep(resource)
+        except TorchyardError as error:
+            _log.warning("could not list %s: %s", resource.plural, error)
+            self._queue.add(resource, min(self._interval, RETRY_SECONDS))
 
     async def _sweep(self, resource: Resource) -> None:
         before = dict(self._store.of_kind(resource.kind))

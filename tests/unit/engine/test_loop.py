@@ -81,9 +81,7 @@ class Bench:
         """One due key, if there is one."""
         if (key := self.queue.pop()) is None:
             return False
-        delay = await self.loop._attempt(key)
-        if delay is not None:
-            self.queue.add(key, delay)
+        await self.loop._handle(key)
         self.queue.done(key)
         return True
 

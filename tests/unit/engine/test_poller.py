@@ -55,7 +55,7 @@ async def test_the_answer_is_kept_and_wakes_the_job(
 ) -> None:
     woken: asyncio.Queue[Key] = asyncio.Queue()
     poller = Poller(session, woken.put_nowait)
-    running = asyncio.create_task(poller.run())
+    running = asyncio.create_task(poller.run(4))
     poller.aim(JOB, address)
     assert await asyncio.wait_for(woken.get(), 10) == JOB
     newest = poller.newest(JOB)
@@ -64,28 +64,32 @@ async def test_the_answer_is_kept_and_wakes_the_job(
     running.cancel()
 
 
-async def test_a_job_is_asked_at_most_every_ten_seconds(
+async def test_a_job_is_asked_every_ten_seconds_however_often_it_is_aimed_at(
     session: aiohttp.ClientSession, address: str, worker: Worker
 ) -> None:
-    now = [1000.0]
-    poller = Poller(session, lambda key: None, clock=lambda: now[0])
+    now, woken = [1000.0], list[Key]()
+    poller = Poller(session, woken.append, clock=lambda: now[0])
 
     async def due() -> bool:
+        poller.aim(JOB, address)
         key = poller._queue.pop()
         if key is None:
             return False
-        poller._asked[key] = now[0]
+        await poller._poll(key)
         poller._queue.done(key)
         return True
 
-    poller.aim(JOB, address)
     assert await due()
-    poller.aim(JOB, address)
     now[0] += INTERVAL_SECONDS - 0.1
-    poller.aim(JOB, address)
     assert not await due()
     now[0] += 0.1
     assert await due()
+    assert worker.asked == 2
+    assert len(woken) == 1, "the same answer is no news"
+    poller.aim(JOB, None)
+    now[0] += INTERVAL_SECONDS
+    await poller._poll(JOB)
+    assert worker.asked == 2
 
 
 @pytest.mark.parametrize(

@@ -108,32 +108,62 @@ def test_depth_and_age_count_what_waits_for_a_worker(queue: Queue[str], clock: C
     assert (queue.depth(), queue.age()) == (0, 0.0)
 
 
-async def test_get_wakes_for_a_key_that_is_added_while_it_waits() -> None:
+async def test_a_key_that_is_added_while_nothing_is_due_is_handed_out() -> None:
     queue: Queue[str] = Queue()
+    handled: asyncio.Queue[str] = asyncio.Queue()
     queue.add("far", 3600)
-    waiting = asyncio.create_task(queue.get())
+    running = asyncio.create_task(queue.run(2, handled.put))
     await asyncio.sleep(0)
     queue.add("near", 0.01)
-    assert await asyncio.wait_for(waiting, 10) == "near"
+    assert await asyncio.wait_for(handled.get(), 10) == "near"
+    running.cancel()
 
 
-async def test_two_workers_share_the_keys() -> None:
+async def test_only_so_many_keys_are_handled_at_a_time_and_each_once() -> None:
     queue: Queue[int] = Queue()
-    workers = [asyncio.create_task(queue.get()) for _ in range(2)]
-    await asyncio.sleep(0)
-    queue.add(1)
-    queue.add(2)
-    assert set(await asyncio.wait_for(asyncio.gather(*workers), 10)) == {1, 2}
+    handled, at_once, go = list[int](), list[int](), asyncio.Event()
+    active = 0
+
+    async def handle(key: int) -> None:
+        nonlocal active
+        active += 1
+        at_once.append(active)
+        queue.add(key)  # once more, while it is being handled
+        await go.wait()
+        active -= 1
+        handled.append(key)
+        if len(handled) == 10:
+            queue.close()
+
+    for key in range(5):
+        queue.add(key)
+    running = asyncio.create_task(queue.run(3, handle))
+    await asyncio.sleep(0.01)
+    assert active == 3
+    go.set()
+    await asyncio.wait_for(running, 10)
+    assert max(at_once) == 3
+    assert set(handled) == set(range(5))
 
 
-async def test_a_closed_queue_hands_out_nothing_more() -> None:
+async def test_a_closed_queue_hands_out_nothing_more_and_lets_what_runs_end() -> None:
     queue: Queue[str] = Queue()
-    waiting = asyncio.create_task(queue.get())
-    await asyncio.sleep(0)
-    queue.close()
-    assert await asyncio.wait_for(waiting, 10) is None
+    go, ended = asyncio.Event(), list[str]()
+
+    async def handle(key: str) -> None:
+        await go.wait()
+        ended.append(key)
+
     queue.add("a")
-    assert await queue.get() is None
+    running = asyncio.create_task(queue.run(5, handle))
+    await asyncio.sleep(0.01)
+    queue.close()
+    queue.add("b")
+    await asyncio.sleep(0.01)
+    assert not running.done()
+    go.set()
+    await asyncio.wait_for(running, 10)
+    assert ended == ["a"]
 
 
 def test_backoff_grows_to_its_cap_and_is_jittered_in_full() -> None:
