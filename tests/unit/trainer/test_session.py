@@ -82,6 +82,12 @@ def test_the_termination_tells_all_that_a_record_needs(finished: Job) -> None:
     assert record["data_digest"] == manifest.lineage["data"]["digest"]  # type: ignore[index,call-overload]
 
 
+def test_the_same_training_gives_the_same_digest(finished: Job, tmp_path: Path) -> None:
+    termination, _ = here.run(job(tmp_path, finished.data))
+    assert termination.artifact is not None
+    assert termination.artifact.digest == artifact.verify(finished.artifact(), None).digest
+
+
 def test_the_graph_classifies_raw_rows(finished: Job) -> None:
     manifest = artifact.verify(finished.artifact(), None)
     (scale,) = manifest.preprocessing

@@ -20,13 +20,13 @@ OPSET = 20
 def write_safetensors(
     path: Path, model: nn.Module, signature: Signature, architecture: Architecture
 ) -> None:
-    """The weights, and in the header how to build the model and how it is called."""
-    metadata = {
-        "format": "pt",
-        "architecture": json.dumps(architecture.to_json(), sort_keys=True),
-        "signature": json.dumps(signature.to_json(), sort_keys=True),
-    }
-    save_model(model, str(path), metadata)
+    """The weights, and in the header how to build the model and how it is called.
+
+    All in one entry: the library writes several in random order, and the same model would not
+    have the same digest twice.
+    """
+    about = {"architecture": architecture.to_json(), "signature": signature.to_json()}
+    save_model(model, str(path), {"torchyard": json.dumps(about, sort_keys=True)})
 
 
 def read_safetensors(path: Path, model: nn.Module) -> None:
