@@ -50,12 +50,9 @@ class View:
         status, meta = deployment.get("status", {}), deployment["metadata"]
         replicas, ready = int(status.get("replicas", 0)), int(status.get("readyReplicas", 0))
         current = status.get("observedGeneration", 0) >= meta.get("generation", 0)
-        # Between a change of spec.replicas and the next write the Deployment is complete for
-        # another number than the one that is wanted.
-        counted = deployment.get("spec", {}).get("replicas") == self.wanted
         updated = int(status.get("updatedReplicas", 0)) == replicas == self.wanted
         available = int(status.get("availableReplicas", 0)) >= self.wanted
-        return Strength(replicas, ready, current and counted and updated and available)
+        return Strength(replicas, ready, current and updated and available)
 
     def parts(self, candidate: bool) -> list[str]:
         """The revisions that play a part: the one in traffic, then the one that is asked for."""

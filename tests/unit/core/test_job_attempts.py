@@ -19,6 +19,7 @@ from tests.unit.core.builders import (
     failed,
     pod,
     published,
+    says,
     status_of,
     unschedulable,
     version,
@@ -321,6 +322,20 @@ class TestProgress:
         state = ended(1, failed_words(step=70))
         story = a_job().attempt(0).pods(state).hearing(50, firstStep=0)
         assert last(story)["lastStep"] == 70
+
+    def test_what_it_says_as_it_leaves_a_suspended_job_is_told(self) -> None:
+        saved, progress = {**SAVED, "step": 52}, {"step": 52}
+        left = ended(75, says("Interrupted", progress=progress, checkpoint=saved, first_step=7))
+        story = a_job(suspend=True).with_status(checkpoint=SAVED, progress={"step": 45})
+        story = story.attempt(0).ended("Suspended").pods(left.deleting(0))
+        status = status_of(story.decide())
+        assert status.phase is Phase.SUSPENDED
+        assert status.checkpoint is not None
+        assert status.progress is not None
+        assert (status.checkpoint.step, status.progress.step) == (52, 52)
+        assert (status.attempts[-1].first_step, status.attempts[-1].last_step) == (7, 52)
+        # The pod goes, and with it its words.
+        assert status_of(replace(story.then(5), world_pods=()).decide()) == status
 
     def test_the_checkpoint_never_goes_back(self) -> None:
         story = a_job().with_status(checkpoint=SAVED).attempt(1).pods(RUNNING)

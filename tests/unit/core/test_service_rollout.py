@@ -8,7 +8,7 @@ import pytest
 from tests.unit.core.builders import RELEASE, version
 from tests.unit.core.services import ServiceStory, a_service, said, server, signature, writes
 from torchyard import names
-from torchyard.api.modelservice import Phase, RolloutPhase, VersionState
+from torchyard.api.modelservice import Phase, RolloutPhase, Server, VersionState
 from torchyard.core import servers
 from torchyard.core.conditions import find
 from torchyard.core.modelservice import decide
@@ -202,10 +202,17 @@ class TestAnotherMind:
         newer = replace(RELEASE, server_image="registry.example/server@sha256:2")
         settled(replace(SERVING.then(), release=newer))
 
-    def test_a_default_that_is_written_out_changes_nothing(self) -> None:
-        spelt = {"accelerator": {"count": 1, "resource": "nvidia.com/gpu"}}
-        short = a_service(1, server={"accelerator": {"count": 1}}).known(1)
-        assert short.revision(1) == short.with_spec(server=spelt).revision(1)
+    def test_a_field_that_a_newer_release_adds_with_a_default_changes_nothing(self) -> None:
+        class NewerServer(Server):
+            surge: int = 1
+
+        service, known = SERVING.service, SERVING.versions[0]
+        spec = service.spec.model_copy(update={"server": NewerServer()})
+        newer = service.model_copy(update={"spec": spec})
+        assert servers.revision(newer, known) == servers.revision(service, known)
+        other = spec.model_copy(update={"server": NewerServer(surge=2)})
+        changed = service.model_copy(update={"spec": other})
+        assert servers.revision(changed, known) != servers.revision(service, known)
 
 
 class TestBroken:
