@@ -126,6 +126,28 @@ def on_record(world: JobWorld, ended: Attempt) -> JobWorld:
     return replace(world, job=world.job.model_copy(update={"status": status}))
 
 
+def with_last_words(world: JobWorld, ended: Attempt) -> JobWorld:
+    """The world with what workers said as they left, which is after the end of their attempt.
+
+    Those that were asked to leave wrote a checkpoint first, and their pods go with their words.
+    """
+    stored, newest = world.job.status, gang.progress(world)
+    attempt = ended.model_copy(
+        update={
+            "first_step": gang.first_step(world, ended),
+            "last_step": ended.last_step if newest is None else newest.step,
+        }
+    )
+    status = stored.model_copy(
+        update={
+            "attempts": jobstatus.with_attempt(world, attempt),
+            "checkpoint": gang.checkpoint(world),
+            "progress": newest,
+        }
+    )
+    return replace(world, job=world.job.model_copy(update={"status": status}))
+
+
 def verdict(world: JobWorld, attempt: Attempt) -> tuple[str, str] | None:
     """Reason and message of a failure that no restart mends; None where one may."""
     said = attempt.message or attempt.cause or ""

@@ -186,6 +186,7 @@ def _end(world: JobWorld, ended: Attempt) -> Decision:
 
 def _after(world: JobWorld, attempt: Attempt) -> Decision:
     """Frees what the ended attempt still holds; then the next attempt, or the verdict."""
+    world = attempts.with_last_words(world, attempt)
     if alive := gang.alive(world):
         deletes = tuple(
             delete("Pod", pod, f"attempt {attempt.number} ended: {attempt.cause}")

@@ -335,7 +335,8 @@ class TestProgress:
         assert (status.checkpoint.step, status.progress.step) == (52, 52)
         assert (status.attempts[-1].first_step, status.attempts[-1].last_step) == (7, 52)
         # The pod goes, and with it its words.
-        assert status_of(replace(story.then(5), world_pods=()).decide()) == status
+        later = status_of(replace(story.then(5), world_pods=()).decide())
+        assert later.model_copy(update={"workers": status.workers}) == status
 
     def test_the_checkpoint_never_goes_back(self) -> None:
         story = a_job().with_status(checkpoint=SAVED).attempt(1).pods(RUNNING)
