@@ -4,6 +4,7 @@ Fed by watches, by the answers to the operator's own writes, and by lists. It ne
 older copy of an object does not replace a newer one, nor bring back one that is gone.
 """
 
+import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,29 @@ _OWNER_LABELS: Final = {"TrainingJob": names.JOB, "ModelService": names.SERVICE}
 _OWNER_KINDS: Final = frozenset(item.kind for item in OWNERS)
 _BULKY_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _TOMBSTONES: Final = 8192
+_WORD: Final = 63
+
+# A decision that wants to know more of a pod asks for it here.
+_POD_METADATA: Final = frozenset(
+    {
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "labels",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "uid",
+    }
+)
+_POD_SPEC: Final = frozenset({"nodeName"})
+_POD_STATUS: Final = frozenset(
+    {"conditions", "containerStatuses", "message", "phase", "podIP", "reason", "startTime"}
+)
+_CONTAINER_STATUS: Final = frozenset(
+    {"image", "lastState", "name", "ready", "restartCount", "state"}
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +151,35 @@ def trimmed(manifest: Manifest) -> dict[str, Any]:
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
     if _BULKY_ANNOTATION in (annotations := metadata.get("annotations") or {}):
         metadata["annotations"] = {k: v for k, v in annotations.items() if k != _BULKY_ANNOTATION}
-    return {**manifest, "metadata": metadata}
+    if manifest["kind"] != "Pod":
+        return {**manifest, "metadata": metadata}
+    # There are thousands of pods, none of them is ever compared with what it should be, and
+    # whole ones would be most of the operator's memory.
+    status = _only(_POD_STATUS, manifest.get("status") or {})
+    if containers := status.get("containerStatuses"):
+        status["containerStatuses"] = [_only(_CONTAINER_STATUS, item) for item in containers]
+    return _interned(
+        {
+            "apiVersion": manifest["apiVersion"],
+            "kind": manifest["kind"],
+            "metadata": _only(_POD_METADATA, metadata),
+            "spec": _only(_POD_SPEC, manifest.get("spec") or {}),
+            "status": status,
+        }
+    )
+
+
+def _only(fields: frozenset[str], part: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if key in fields}
+
+
+def _interned(value: Any) -> Any:
+    """The same JSON, with one copy of each word that is in every pod."""
+    if isinstance(value, dict):
+        return {sys.intern(key): _interned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_interned(item) for item in value]
+    return sys.intern(value) if isinstance(value, str) and len(value) <= _WORD else value
 
 
 def owners(manifest: Manifest) -> list[Key]:

@@ -106,13 +106,31 @@ def test_versions_and_services_are_found_by_their_model(store: Store) -> None:
 
 def test_what_no_decision_reads_is_not_kept(store: Store) -> None:
     bulky = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "keep": "me"}
-    given = pod(managedFields=[{}], annotations=bulky)
+    given = {**pod(managedFields=[{}], annotations=bulky), "kind": "Service"}
     store.put(given)
     kept = store.get(key_of(given))
     assert kept is not None
     assert "managedFields" not in kept["metadata"]
     assert kept["metadata"]["annotations"] == {"keep": "me"}
     assert given["metadata"]["annotations"] == bulky, "the given object is not changed"
+
+
+def test_of_a_pod_only_what_decisions_read_is_kept(store: Store) -> None:
+    given = pod(annotations={"much": "text"}, deletionTimestamp="2026-01-01T00:00:00Z")
+    given["spec"] = {"nodeName": "node-1", "containers": [{"name": "worker", "env": [{}] * 100}]}
+    status = {"name": "worker", "image": "i", "state": {"running": {}}, "containerID": "x" * 80}
+    given["status"] = {"phase": "Running", "hostIP": "10.0.0.1", "containerStatuses": [status]}
+    store.put(given)
+    kept = store.get(key_of(given))
+    assert kept is not None
+    assert kept["spec"] == {"nodeName": "node-1"}
+    assert kept["status"] == {
+        "phase": "Running",
+        "containerStatuses": [{"name": "worker", "image": "i", "state": {"running": {}}}],
+    }
+    assert "annotations" not in kept["metadata"]
+    assert kept["metadata"]["deletionTimestamp"] == "2026-01-01T00:00:00Z"
+    assert kept["metadata"]["ownerReferences"] == given["metadata"]["ownerReferences"]
 
 
 def test_owners_are_named_by_labels_and_an_owner_has_none() -> None:
