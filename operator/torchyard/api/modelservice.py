@@ -92,9 +92,9 @@ class ModelServiceSpec(SpecModel):
     replicas: int | None = Field(
         default=None, ge=0, le=10_000, description="Servers. Unset: 1. `kubectl scale` sets it."
     )
-    server: Server = Field(default_factory=Server, description="The servers' pods.")
+    server: Server = Field(default=Server(), description="The servers' pods.")
     rollout: Rollout = Field(
-        default_factory=Rollout, description="How the service moves to another version."
+        default=Rollout(), description="How the service moves to another version."
     )
 
 

@@ -77,7 +77,7 @@ class Entrypoint(SpecModel):
         ),
     ] = Field(description="Where the class is: `package.module:Class`.")
     arguments: dict[str, Any] = Field(
-        default_factory=dict,
+        default={},
         description="Keyword arguments of the class, free-form.",
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
@@ -173,7 +173,7 @@ class Optimization(SpecModel):
         le=1_048_576,
         description="Samples a step over all processes together, whatever the layout.",
     )
-    optimizer: Optimizer = Field(default_factory=Optimizer, description="Algorithm and step size.")
+    optimizer: Optimizer = Field(default=Optimizer(), description="Algorithm and step size.")
     gradient_clip: float | None = Field(
         default=None, gt=0, description="Largest norm of all gradients together. Unset: no limit."
     )
@@ -340,18 +340,18 @@ class TrainingJobSpec(SpecModel):
     parallelism: Parallelism | None = Field(
         default=None, description="How model and data are spread over the processes."
     )
-    workers: Workers = Field(default_factory=Workers, description="The gang of pods.")
+    workers: Workers = Field(default=Workers(), description="The gang of pods.")
     optimization: Optimization = Field(
-        default_factory=Optimization, description="The course of the training."
+        default=Optimization(), description="The course of the training."
     )
     checkpoint: Checkpoint = Field(
-        default_factory=Checkpoint,
+        default=Checkpoint(),
         description="When and where the state of the training is kept.",
     )
     failure_policy: FailurePolicy = Field(
-        default_factory=FailurePolicy, description="What happens when a worker fails."
+        default=FailurePolicy(), description="What happens when a worker fails."
     )
-    deadlines: Deadlines = Field(default_factory=Deadlines, description="When to give up.")
+    deadlines: Deadlines = Field(default=Deadlines(), description="When to give up.")
     suspend: bool = Field(
         default=False,
         description="True stops the workers at a checkpoint; false lets them go on from there.",
@@ -415,7 +415,7 @@ class CheckpointStatus(StatusModel):
     """The newest whole checkpoint."""
 
     step: Count = Field(description="Optimizer steps that it holds.")
-    uri: Text = Field(description="Where it is.")
+    uri: Annotated[str, StringConstraints(max_length=640)] = Field(description="Where it is.")
     time: Timestamp = Field(description="When it was complete.")
     bytes: Count = Field(description="Its size.")
 
