@@ -94,8 +94,7 @@ class Applier:
             raise Outdated(f"{key} was there a moment ago")
         if key.kind == "ModelVersion" and not _is_ours(manifest, found):
             # Its number is taken; the decision counts on from what there really is.
-            listing = await self._client.list(BY_KIND[key.kind], key.namespace)
-            for item in listing.items:
+            async for item in self._client.list(BY_KIND[key.kind], key.namespace):
                 self._feed.seen(item)
             raise Outdated(f"{key} is taken")
         _refuse_strangers(key, manifest, found)

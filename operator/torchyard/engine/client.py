@@ -7,8 +7,7 @@ Nothing is retried here: the queue does that, on the state that is there by then
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -47,14 +46,6 @@ class Pace:
         return max(0.0, self._next - now)
 
 
-@dataclass(frozen=True)
-class Listing:
-    """A whole list, as of one moment."""
-
-    items: list[dict[str, Any]]
-    resource_version: str
-
-
 class Client:
     """An API server, by verbs. Methods raise what `errors` describes and nothing of aiohttp."""
 
@@ -89,20 +80,20 @@ class Client:
         selector: str = "",
         *,
         metadata_only: bool = False,
-    ) -> Listing:
-        """All objects as they are now, by pages that belong to one moment."""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """All objects as they were at one moment, which is not before this was called."""
         params = {"limit": str(_PAGE)} | ({"labelSelector": selector} if selector else {})
         accept = _METADATA_ONLY if metadata_only else _JSON
-        items: list[dict[str, Any]] = []
+        # The members of a list do not say what they are.
+        kind = {"apiVersion": resource.api_version, "kind": resource.kind}
         while True:
             page = await self._request(
                 "GET", resource.path(namespace), params=params, headers={"Accept": accept}
             )
-            # The members of a list do not say what they are.
-            kind = {"apiVersion": resource.api_version, "kind": resource.kind}
-            items.extend({**item, **kind} for item in page["items"] or ())
+            for item in page["items"] or ():
+                yield {**item, **kind}
             if not (token := page["metadata"].get("continue")):
-                return Listing(items, page["metadata"]["resourceVersion"])
+                return
             params["continue"] = token
 
     async def create(self, manifest: Manifest) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def trimmed(manifest: Manifest) -> dict[str, Any]:
     status = _only(_POD_STATUS, manifest.get("status") or {})
     if containers := status.get("containerStatuses"):
         status["containerStatuses"] = [_only(_CONTAINER_STATUS, item) for item in containers]
-    return _interned(
+    pod: dict[str, Any] = _interned(
         {
             "apiVersion": manifest["apiVersion"],
             "kind": manifest["kind"],
@@ -167,6 +167,7 @@ def trimmed(manifest: Manifest) -> dict[str, Any]:
             "status": status,
         }
     )
+    return pod
 
 
 def _only(fields: frozenset[str], part: Mapping[str, Any]) -> dict[str, Any]:

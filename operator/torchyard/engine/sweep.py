@@ -112,13 +112,12 @@ class Sweeper:
                 self._feed.seen(found)
 
     async def _listed(self, resource: Resource, *, metadata_only: bool) -> AsyncIterator[Manifest]:
+        chosen = selector(resource)
         for namespace in self._namespaces:
-            listing = await self._client.list(
-                resource, namespace, selector(resource), metadata_only=metadata_only
-            )
-            for item in listing.items:
+            async for item in self._client.list(
+                resource, namespace, chosen, metadata_only=metadata_only
+            ):
                 yield item
-            await asyncio.sleep(0)
 
     def _unchanged(self, key: Key, known: Object) -> bool:
         """Whether nothing was learnt of the object since the list was asked for."""

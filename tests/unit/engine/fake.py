@@ -2,9 +2,10 @@
 
 import copy
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
-from torchyard.engine.client import Client, Listing
+from torchyard.engine.client import Client
 from torchyard.engine.resources import Key, Manifest, Resource, key_of
 from torchyard.errors import Conflict, NotFound, Outdated, TorchyardError
 
@@ -53,12 +54,13 @@ class FakeClient(Client):
         selector: str = "",
         *,
         metadata_only: bool = False,
-    ) -> Listing:
+    ) -> AsyncIterator[Json]:
         self.reads.append(f"list {resource.plural}")
         items = [copy.deepcopy(v) for k, v in self.objects.items() if k.kind == resource.kind]
         if metadata_only:
             items = [{k: v for k, v in i.items() if k not in ("spec", "status")} for i in items]
-        return Listing(items, str(next(self._versions)))
+        for item in items:
+            yield item
 
     async def create(self, manifest: Manifest) -> Json:
         key = key_of(manifest)

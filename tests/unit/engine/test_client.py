@@ -78,9 +78,8 @@ async def test_a_list_follows_its_pages_and_says_what_its_members_are(
 ) -> None:
     server.says(200, {"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "more"}})
     server.says(200, {"items": None, "metadata": {"resourceVersion": "7"}})
-    listing = await client.list(BY_KIND["Deployment"], None, "a=b")
-    assert [(i["kind"], i["apiVersion"]) for i in listing.items] == [("Deployment", "apps/v1")]
-    assert listing.resource_version == "7"
+    listed = [item async for item in client.list(BY_KIND["Deployment"], None, "a=b")]
+    assert [(i["kind"], i["apiVersion"]) for i in listed] == [("Deployment", "apps/v1")]
     assert server.asked[0][1] == "/apis/apps/v1/deployments"
     assert server.asked[0][2]["labelSelector"] == "a=b"
     assert server.asked[1][2]["continue"] == "more"

@@ -1,6 +1,7 @@
 """A sweep finds what watches do not tell, and nothing that is merely new."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -84,21 +85,19 @@ async def test_what_came_while_it_was_listed_is_no_ghost(
 ) -> None:
     bench.store.put(pod("job-a0-w1", version=1))
 
-    def meanwhile(then: Callable[[], None]) -> None:
-        real = bench.client.list
+    real = bench.client.list
 
-        async def listed(resource: Resource, *rest: object, **more: object) -> object:
-            answer = await real(resource)
-            then()
-            return answer
-
-        monkeypatch.setattr(bench.client, "list", listed)
+    async def listed(resource: Resource, *rest: Any, **more: Any) -> AsyncIterator[Any]:
+        items = [item async for item in real(resource)]
+        create_and_touch()
+        for item in items:
+            yield item
 
     def create_and_touch() -> None:
         bench.feed.seen(pod(version=50))
         bench.feed.seen(pod("job-a0-w1", version=51))
 
-    meanwhile(create_and_touch)
+    monkeypatch.setattr(bench.client, "list", listed)
     await bench.sweeper._sweep(PODS)
     assert bench.store.get(key_of(pod())) is not None
     assert bench.store.get(Key("Pod", "ns", "job-a0-w1")) is not None
