@@ -45,7 +45,10 @@ def remaining_seconds(world: JobWorld) -> float | None:
 def _heard(world: JobWorld) -> WorkerProgress | None:
     """What worker 0 said last, if it speaks of the current attempt."""
     said, attempts = world.progress, world.job.status.attempts
-    return said if said and attempts and said.attempt == attempts[-1].number else None
+    if said is None or not attempts or said.attempt != attempts[-1].number:
+        return None
+    # Last words are newer than anything that was heard, and they go with the pod.
+    return said if attempts[-1].end_time is None else None
 
 
 def _last_words(world: JobWorld) -> Iterable[Termination]:

@@ -27,6 +27,7 @@ from torchyard.core.clock import parse, stamp
 from torchyard.core.difference import differs
 from torchyard.core.plan import Action, Apply, Create, Decision, Delete
 from torchyard.core.world import JobWorld, Problem, ServiceWorld
+from torchyard.engine.store import trimmed
 
 NAMESPACE = "team"
 Key = tuple[str, str]
@@ -166,7 +167,7 @@ class View:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._objects = dict(cluster.objects)
+        self._objects = {key: trimmed(item) for key, item in cluster.objects.items()}
         self._gone: dict[str, int] = {}
         self._cursors: dict[str, int] = {}
         self._start = len(cluster.history)
@@ -202,7 +203,8 @@ class View:
             known is not None and int(known["metadata"]["resourceVersion"]) >= version
         ):
             return
-        self._objects[key_of(item)] = item
+        # As the engine does: what it leaves out, no decision may want to read.
+        self._objects[key_of(item)] = trimmed(item)
 
     def remove(self, item: Json) -> None:
         self._gone[item["metadata"]["uid"]] = 1

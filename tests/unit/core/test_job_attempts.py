@@ -338,6 +338,12 @@ class TestProgress:
         later = status_of(replace(story.then(5), world_pods=()).decide())
         assert later.model_copy(update={"workers": status.workers}) == status
 
+    def test_what_was_heard_before_its_last_words_does_not_come_back(self) -> None:
+        left = ended(75, says("Interrupted", progress={"step": 52}))
+        story = a_job(suspend=True).attempt(0).ended("Suspended").pods(left.deleting(0))
+        gone = replace(story.then(5), world_pods=()).hearing(45, firstStep=0)
+        assert status_of(gone.decide()).progress == gone.job.status.progress
+
     def test_the_checkpoint_never_goes_back(self) -> None:
         story = a_job().with_status(checkpoint=SAVED).attempt(1).pods(RUNNING)
         story = story.hearing(20, attempt=1, firstStep=0, checkpoint={**SAVED, "step": 20})

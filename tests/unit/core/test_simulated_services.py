@@ -323,7 +323,8 @@ class ServiceStory:
             ],
         }
         assert metadata["labels"][names.REVISION] == revision
-        self.cluster.create({"kind": "Pod", "metadata": metadata, "spec": {}})
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}}
+        self.cluster.create(pod)
 
     def _route(self) -> None:
         """The EndpointSlice controller."""
