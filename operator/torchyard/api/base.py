@@ -96,8 +96,8 @@ def _moment(text: str) -> str:
 
 Quantity = Annotated[
     str,
-    BeforeValidator(_quantity),
     StringConstraints(pattern=QUANTITY_PATTERN, max_length=64),
+    BeforeValidator(_quantity),
     Field(json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 0}),
 ]
 """A Kubernetes quantity such as `500m`, `2` or `4Gi`; a YAML number is taken as written."""

@@ -94,6 +94,8 @@ def type_faults_of(path: str, node: Schema) -> Iterator[str]:
     kind = node.get("type")
     if (kind is None) is not node.get("x-kubernetes-int-or-string", False):
         yield "has no type, or two"
+    if kind is None and "pattern" not in node:
+        yield "is an int or any string"
     if kind == "string" and not {"enum", "maxLength"} & set(node):
         yield "is an unbounded string"
     if kind == "array" and not ("maxItems" in node and isinstance(node.get("items"), dict)):
