@@ -69,6 +69,7 @@ class Session:
         self._reporter.begin(
             first, order.total_steps, order.epoch_of(first), checkpoint if group.leads else None
         )
+        group.await_all(self._stop)
         module = layout.spread(model, group.mesh)
         loop = Loop(
             spec.optimization,
@@ -141,7 +142,7 @@ def deliver(publication: Publication, group: Group) -> PublishedArtifact | None:
     SIGTERM is too late now: whoever left would only make the others do all this again.
     """
     artifact = publication.publish() if group.leads else None
-    group.await_lead(Stop())
+    group.await_all(Stop())
     # Rank 0 keeps the store: it may leave only when nobody needs that any more.
     group.sum([0.0])
     return artifact

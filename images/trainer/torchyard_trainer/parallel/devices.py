@@ -1,10 +1,14 @@
 """The device of a process: what was asked for, or nothing."""
 
+import logging
+
 import torch
 
 from torchyard.api.pods import Accelerator
 from torchyard_trainer.errors import AcceleratorMissing
 from torchyard_trainer.settings import Place
+
+logger = logging.getLogger(__name__)
 
 
 def claim(asked: Accelerator | None, place: Place) -> torch.device:
@@ -21,7 +25,14 @@ def claim(asked: Accelerator | None, place: Place) -> torch.device:
             f"worker {place.worker} asked for {asked.count} x {asked.resource} but torch sees "
             f"{visible}: check the node's device plugin and that the image's torch is built for it"
         )
+    mine = asked.count // place.processes
+    if mine > 1:
+        logger.warning(
+            "each process has %d devices and uses one: set workers.processesPerWorker to %d",
+            mine,
+            asked.count,
+        )
     kind = torch.accelerator.current_accelerator() or torch.device("cpu")
-    device = torch.device(kind.type, place.local * (asked.count // place.processes))
+    device = torch.device(kind.type, place.local * mine)
     torch.accelerator.set_device_index(device.index)
     return device

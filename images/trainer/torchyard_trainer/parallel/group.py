@@ -18,6 +18,7 @@ from torchyard_trainer.stop import Stop
 TIMEOUT = timedelta(seconds=120)
 """After this long without a sign a peer counts as lost. One that died is noticed at once, by its
 broken connection; this is for machines that vanish."""
+BACKGROUND_TIMEOUT = timedelta(hours=1)
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class Group:
             device.type, (place.world,), mesh_dim_names=("replicate",)
         )
         # Checkpoints are written in the background: their exchanges must not get between those
-        # of the training.
-        self.background = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        # of the training, and wait for the slowest disk.
+        self.background = dist.new_group(backend="gloo", timeout=BACKGROUND_TIMEOUT)
 
     @property
     def leads(self) -> bool:
@@ -69,7 +70,7 @@ class Group:
 
         They wait for it as long as it takes, and leave on SIGTERM.
         """
-        self.await_lead(self._stop)
+        self.await_all(self._stop)
         sizes = {name: len(content) for name, content in (files or {}).items()}
         head = self._broadcast(json.dumps(sizes).encode() if files is not None else None)
         sizes = json.loads(head)
@@ -80,16 +81,19 @@ class Group:
             start += size
         return result
 
-    def await_lead(self, stop: Stop) -> None:
-        """Wait until rank 0 has come here, too: without the time limit of other operations."""
+    def await_all(self, stop: Stop) -> None:
+        """Wait until every process has come here, however long the slowest takes.
+
+        Other operations have a time limit, so this stands before them where processes may be far
+        apart: one reads the data more slowly, or rank 0 learns while the others have nothing to do.
+        """
         self._turn += 1
         key = f"turn/{self._turn}"
-        if self.leads:
-            self._store.set(key, "go")
-            return
+        here = self._store.add(key, 1)
         patience = Patience(stop)
-        while not self._store.check([key]):
-            patience.wait("rank 0 is at work")
+        while here < self.world:
+            patience.wait(f"{self.world - here} of {self.world} processes are still at work")
+            here = self._store.add(key, 0)
 
     def _broadcast(self, content: bytes | None) -> bytes:
         """Bytes from rank 0, as a tensor: nothing is unpickled."""

@@ -18,7 +18,8 @@ from torchyard_trainer.settings import Place
 from torchyard_trainer.stop import Stop
 
 ATTEMPT_SECONDS = 2.0
-PAUSE_SECONDS = 0.2
+FIRST_PAUSE_SECONDS = 0.005
+LAST_PAUSE_SECONDS = 0.25
 COMPLAIN_SECONDS = 10.0
 SHOWN = 8
 
@@ -26,11 +27,12 @@ logger = logging.getLogger(__name__)
 
 
 class Patience:
-    """A wait that complains now and then, and ends on SIGTERM."""
+    """A wait that gets slower, complains now and then, and ends on SIGTERM."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._next = time.monotonic() + COMPLAIN_SECONDS
+        self._pause = FIRST_PAUSE_SECONDS
 
     def wait(self, complaint: str) -> None:
         """Sleep a little; says `complaint` once in a while. Raises Interrupted."""
@@ -38,7 +40,8 @@ class Patience:
         if time.monotonic() >= self._next:
             logger.info("still waiting: %s", complaint)
             self._next = time.monotonic() + COMPLAIN_SECONDS
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, LAST_PAUSE_SECONDS)
 
 
 def meet(host: str, port: int, prefix: str, place: Place, timeout: timedelta, stop: Stop) -> Store:
