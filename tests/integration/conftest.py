@@ -34,6 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            # Connections are cut on purpose here; those of one test may be collected in the next.
+            for warning in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore::{warning}"))
 
 
 @dataclass
@@ -154,8 +157,10 @@ async def namespace(stage: Stage) -> AsyncIterator[str]:
     stage.proxy.arm(None)
     created = await make_namespace(stage.kube)
     yield created
+    faults = list(stage.puppet.faults)
     stage.puppet.reset()
     await stage.kube.delete("Namespace", "", created)
+    assert not faults, "the puppet itself must not fail"
 
 
 async def make_namespace(kube: Kube) -> str:

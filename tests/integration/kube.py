@@ -59,6 +59,19 @@ class Kube:
     async def call(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
     ) -> Json:
+        """One request; an API server that is away is waited for."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return await self._call(method, path, body, content_type)
+            except (aiohttp.ClientConnectionError, OSError) as error:
+                # Whether it arrived is known only when there was nobody to take it.
+                unsent = isinstance(error, aiohttp.ClientConnectorError)
+                if time.monotonic() > deadline or not (unsent or method == "GET"):
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def _call(self, method: str, path: str, body: Any, content_type: str) -> Json:
         async with self.session.request(
             method,
             self.server + path,
@@ -113,13 +126,9 @@ async def until(
 ) -> T:
     """The first truthy thing that `look` sees; deadlines are generous, waits are short."""
     deadline = time.monotonic() + seconds
-    trouble = ""
     while True:
-        try:
-            if seen := await look():
-                return seen
-        except (aiohttp.ClientError, OSError) as error:
-            trouble = repr(error)
+        if seen := await look():
+            return seen
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds:.0f} s {trouble}\n{hint()}")
+            raise AssertionError(f"{what}: not within {seconds:.0f} s\n{hint()}")
         await asyncio.sleep(0.05)

@@ -118,13 +118,18 @@ class OperatorProcess:
         found = [part for part in text.splitlines() if part.startswith(f"{line} ")]
         return float(found[0].rpartition(" ")[2]) if found else 0.0
 
+    async def is_well(self) -> bool:
+        """Whether it says that it is ready: as the one that acts, or as one that stands by."""
+        try:
+            return (await self.ask("/readyz"))[0] == 200
+        except (aiohttp.ClientError, OSError):
+            return False  # not listening yet, or being started again
+
     async def acting(self) -> None:
         """Waits until this replica holds the Lease and every watch is open."""
 
         async def look() -> bool:
-            return await self.metric("torchyard_leader") == 1 and (
-                (await self.ask("/readyz"))[0] == 200
-            )
+            return await self.is_well() and await self.metric("torchyard_leader") == 1
 
         await until("the operator acts", look, hint=self.tail)
 
@@ -133,10 +138,3 @@ class OperatorProcess:
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text().splitlines()[-40:]) if self.log.exists() else ""
-
-
-async def quiet(count: list[Any], seconds: float) -> int:
-    """How many items a list grew by while nothing should happen."""
-    before = len(count)
-    await asyncio.sleep(seconds)
-    return len(count) - before

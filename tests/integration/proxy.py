@@ -81,6 +81,10 @@ class FaultProxy:
         await self._runner.cleanup()
         await self._session.close()
 
+    def written(self, namespace: str) -> list[str]:
+        """What the operator wrote in one namespace; it may still be busy in others."""
+        return [str(write) for write in self.writes if f"/namespaces/{namespace}/" in write.path]
+
     def arm(self, fault: Fault | None) -> None:
         """Forget what was written, and do this to the n-th write from now on."""
         self.writes.clear()
@@ -104,6 +108,14 @@ class FaultProxy:
         if fault == "before":
             self.kill()
             return self._hang_up(request)
+        try:
+            return await self._forward(request, body, fault)
+        except aiohttp.ClientConnectionError:
+            return self._hang_up(request)  # as the API server has, or was never there
+
+    async def _forward(
+        self, request: web.Request, body: bytes, fault: str | None
+    ) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         async with self._session.request(
             request.method,

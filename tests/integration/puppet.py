@@ -136,6 +136,7 @@ class Puppet:
         """Back to the plain scripts."""
         self.worker, self.server = train, serve
         self.ran.clear()
+        self.faults.clear()
 
     def actors(self, namespace: str) -> list[Actor]:
         """The pods that run right now."""
@@ -151,8 +152,8 @@ class Puppet:
             try:
                 for pod in await self._kube.list("Pod", None, query):
                     await self._attend(pod)
-            except (ApiError, OSError):
-                pass  # somebody has stopped the API server, or the pod has gone
+            except (ApiError, ClientError, OSError):
+                pass  # somebody has stopped the API server, or is starting it
             await asyncio.sleep(0.03)
 
     async def stop(self) -> None:

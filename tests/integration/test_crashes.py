@@ -94,7 +94,7 @@ async def _play(stage: Stage, story: Story, fault: Fault | None) -> Played:
     stage.proxy.arm(fault)
     try:
         await story(stage, namespace)
-        await settled(stage)
+        await settled(stage, namespace)
         return Played(
             end=await snapshot(stage.kube, namespace),
             made=made(stage.control_plane, namespace),

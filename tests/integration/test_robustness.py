@@ -9,9 +9,9 @@ import pytest
 from tests.integration import samples
 from tests.integration.conftest import Stage
 from tests.integration.kube import Json, until
-from tests.integration.process import OperatorProcess, quiet
+from tests.integration.process import OperatorProcess
 from tests.integration.puppet import Actor, End, succeeded, train, train_for_ever
-from tests.integration.watching import job_phase, seen, serves, settled
+from tests.integration.watching import job_phase, quiet, seen, serves, settled
 from torchyard import names
 
 
@@ -29,7 +29,7 @@ async def test_a_manual_edit_is_put_right(stage: Stage, namespace: str) -> None:
     change = {"spec": {"selector": {names.REVISION: "elsewhere"}}}
     await stage.kube.patch("Service", namespace, "svc", change)
     await until("the selector is put right", look, hint=stage.operator.tail)
-    await settled(stage)
+    await settled(stage, namespace)
 
 
 async def test_a_strangers_object_is_left_alone_and_named(stage: Stage, namespace: str) -> None:
@@ -120,10 +120,9 @@ async def test_progress_is_asked_for_and_told(stage: Stage, namespace: str) -> N
 
     await seen(stage, "TrainingJob", namespace, "job", "tells its progress", told)
     leader = next(actor for actor in stage.puppet.actors(namespace) if actor.worker == 0)
-    asked, writes = leader.asked, len(stage.proxy.writes)
-    await asyncio.sleep(12)
+    asked = leader.asked
+    assert await quiet(stage, namespace, 12) == [], "the same progress is not written again"
     assert 1 <= leader.asked - asked <= 2
-    assert len(stage.proxy.writes) == writes, "the same progress is not written again"
 
 
 async def test_a_poisoned_resource_does_not_slow_its_neighbours(
@@ -229,10 +228,11 @@ async def test_a_paused_leader_wakes_up_as_a_stranger_and_ends(
         await other.acting()
         await stage.kube.create(samples.job(namespace))
         await job_phase(stage, namespace, "Succeeded")
-        writes = len(stage.proxy.writes)
+        written = stage.proxy.written(namespace)
         stage.operator.signal(signal.SIGCONT)
         assert await stage.operator.ended() == 1
-        assert len(stage.proxy.writes) == writes
+        assert await quiet(stage, namespace, 1) == []
+        assert stage.proxy.written(namespace) == written
     finally:
         if not stage.operator.ended_already():
             stage.operator.signal(signal.SIGCONT)
@@ -242,10 +242,7 @@ async def test_a_paused_leader_wakes_up_as_a_stranger_and_ends(
 
 
 async def _stands_by(operator: OperatorProcess) -> None:
-    async def look() -> bool:
-        return (await operator.ask("/readyz"))[0] == 200
-
-    await until("the other replica stands by", look, hint=operator.tail)
+    await until("the other replica stands by", operator.is_well, hint=operator.tail)
     assert await operator.metric("torchyard_leader") == 0
 
 
@@ -256,8 +253,8 @@ async def test_nothing_is_written_while_nothing_changes(stage: Stage, namespace:
     await stage.kube.create(samples.job(namespace))
     await serves(stage, namespace, 1)
     await job_phase(stage, namespace, "Running")
-    await settled(stage)
-    assert await quiet(stage.proxy.writes, 15) == 0, list(map(str, stage.proxy.writes))
+    await settled(stage, namespace)
+    assert await quiet(stage, namespace, 15) == []
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])

@@ -2,8 +2,7 @@
 
 from tests.integration import samples
 from tests.integration.conftest import Stage
-from tests.integration.process import quiet
-from tests.integration.watching import job_phase
+from tests.integration.watching import job_phase, quiet
 
 
 async def test_a_job_is_trained_and_registered_in_few_writes(stage: Stage, namespace: str) -> None:
@@ -13,5 +12,5 @@ async def test_a_job_is_trained_and_registered_in_few_writes(stage: Stage, names
     record = await stage.kube.get("ModelVersion", namespace, "digits-v1")
     assert record is not None
     assert record["spec"]["lineage"]["trainingJob"]["name"] == "job"
-    assert len(stage.proxy.writes) <= 4 + 8, list(map(str, stage.proxy.writes))
-    assert await quiet(stage.proxy.writes, 3) == 0
+    assert len(stage.proxy.written(namespace)) <= 4 + 8, stage.proxy.written(namespace)
+    assert await quiet(stage, namespace, 3) == []

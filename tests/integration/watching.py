@@ -1,11 +1,11 @@
 """What tests wait for."""
 
+import asyncio
 import json
 from collections.abc import Callable
 
 from tests.integration.conftest import Stage
 from tests.integration.kube import Json, until
-from tests.integration.process import quiet
 
 
 async def seen(
@@ -25,12 +25,19 @@ async def seen(
     return dict(await until(f"{kind} {name} {what}", look, hint=hint))
 
 
-async def settled(stage: Stage) -> None:
-    """Returns when the operator acts and has written nothing for a second."""
+async def quiet(stage: Stage, namespace: str, seconds: float) -> list[str]:
+    """What the operator writes there while nothing should happen."""
+    before = len(stage.proxy.written(namespace))
+    await asyncio.sleep(seconds)
+    return stage.proxy.written(namespace)[before:]
+
+
+async def settled(stage: Stage, namespace: str) -> None:
+    """Returns when the operator acts and has written nothing there for a second."""
     await stage.operator.acting()
 
     async def look() -> bool:
-        return await quiet(stage.proxy.writes, 1) == 0
+        return not await quiet(stage, namespace, 1)
 
     await until("the operator rests", look, hint=stage.operator.tail)
 
