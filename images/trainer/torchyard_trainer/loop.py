@@ -86,10 +86,11 @@ class Loop:
                 self._beat(pulse)
             elif self._keeper.due(self._step):
                 self._save()
+            if self._step == self._order.total_steps:
+                self._save()
             if epoch_ends:
                 metrics = self._evaluate()
                 permutation = self._permutation()
-        self._save()
         self._keeper.settle()
         return metrics or self._evaluate()
 

@@ -63,7 +63,7 @@ class Session:
         self._stop.check()
         model = self._model(material, device)
         optimizer = optimization.build(model.parameters(), spec.optimization)
-        checkpoint = keeper.restore(model, optimizer, samples.digest)
+        checkpoint = keeper.restore(model, optimizer)
         first = checkpoint.step if checkpoint else 0
         order = material.order
         self._reporter.begin(
@@ -93,7 +93,7 @@ class Session:
         parts = split(samples.keys, spec.data.validation)
         learnt = None
         if group.leads:
-            learnt = keeper.look() or task.learn(samples, parts.training)
+            learnt = keeper.look(samples.digest) or task.learn(samples, parts.training)
         shared = group.share(learnt)
         if group.leads:
             sizes = parts.training.size, parts.held_out.size

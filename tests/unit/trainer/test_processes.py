@@ -88,7 +88,8 @@ def test_a_checkpoint_of_two_processes_is_resumed_by_one(tmp_path: Path, digits:
 
 
 def test_a_rank_that_is_killed(tmp_path: Path, digits: Path) -> None:
-    with job(tmp_path, digits, workers=2, processes=2, spec=LONG).attempt() as workers:
+    hurt = job(tmp_path, digits, workers=2, processes=2, spec=LONG)
+    with hurt.attempt() as workers:
         until("a checkpoint is written", lambda: (p := workers[0].progress()) and p.checkpoint)
         status, body = workers[1].get("/progress")
         assert (status, body) == (204, b"")
@@ -106,6 +107,12 @@ def test_a_rank_that_is_killed(tmp_path: Path, digits: Path) -> None:
     assert said[1].time is not None
     assert said[1].progress is not None
     assert said[1].progress.step >= 50
+    hurt.workers, hurt.processes = 1, 1
+    with hurt.attempt(1) as (worker,):
+        first = until("it has resumed", worker.progress)
+        # What was once announced as kept is where the next attempt begins, or later.
+        assert first.first_step >= said[0].checkpoint.step
+        assert first.progress.step >= first.checkpoint.step == first.first_step
 
 
 def test_ranks_do_not_outlive_their_supervisor(tmp_path: Path, digits: Path) -> None:

@@ -144,6 +144,15 @@ def test_status_answers() -> None:
             assert error.value.code == 404
 
 
+def test_an_empty_host_is_every_address() -> None:
+    port = free_port()
+    with (
+        status.serve("", port, lambda: None),
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer,
+    ):
+        assert answer.status == 200
+
+
 def test_logs_are_one_json_object_a_line() -> None:
     formatter = log.JsonFormatter({"rank": 1})
     try:

@@ -55,10 +55,11 @@ class Keeper:
         self._candidates: Iterator[tuple[Name, Manifest]] = iter(())
         self._first: tuple[Name, Manifest] | None = None
 
-    def look(self) -> Learnt | None:
+    def look(self, data_digest: str) -> Learnt | None:
         """Clean up, find the newest whole checkpoint, and return what was learnt then.
 
-        On rank 0 alone. None where there is nothing to go on from.
+        On rank 0 alone. None where there is nothing to go on from. Raises DataInvalid where the
+        data is another by now: what was learnt, and which rows are still to come, would be wrong.
         """
         if self._shelf is None:
             return None
@@ -69,26 +70,24 @@ class Keeper:
         self._first = next(self._candidates, None)
         if self._first is None:
             return None
-        directory = self._shelf.directory(self._first[0]) / LEARNT
+        name, manifest = self._first
+        if manifest.data_digest != data_digest:
+            raise DataInvalid(
+                f"the data has changed since checkpoint {name} was written: it had "
+                f"{manifest.data_digest} and has {data_digest}; bring it back, or create a new job"
+            )
+        directory = self._shelf.directory(name) / LEARNT
         return {path.name: path.read_bytes() for path in directory.iterdir()}
 
-    def restore(
-        self, model: nn.Module, optimizer: Optimizer, data_digest: str
-    ) -> CheckpointStatus | None:
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> CheckpointStatus | None:
         """Load what `look` has found into model and optimizer; None where there is nothing.
 
-        Raises DataInvalid where the data is another by now, and CheckpointUnreadable where
-        intact checkpoints fit no more: beginning anew would lose them in silence.
+        Raises CheckpointUnreadable where intact checkpoints do not fit the model: beginning anew
+        would lose them in silence.
         """
         unreadable: CheckpointUnreadable | None = None
         while offer := self._group.share(self._offer() if self._group.leads else None):
             status = CheckpointStatus.model_validate_json(offer["status"])
-            if offer["data"].decode() != data_digest:
-                raise DataInvalid(
-                    f"the data has changed since checkpoint {status.uri} was written "
-                    f"({offer['data'].decode()}, now {data_digest}): bring it back, or create a "
-                    "new job"
-                )
             try:
                 directory = Path(offer["directory"].decode())
                 dcp.load(directory, model, optimizer, self._group.background)
@@ -176,7 +175,6 @@ class Keeper:
         name, manifest = found
         return {
             "directory": str(self._shelf.directory(name)).encode(),
-            "data": manifest.data_digest.encode(),
             "status": self._status(name, manifest).model_dump_json().encode(),
         }
 
