@@ -52,6 +52,11 @@ def last_words(pod: Object) -> Termination | None:
     return lastwords.of(_terminated(pod))
 
 
+def left(pod: Object) -> bool:
+    """Whether the worker has ended, which the kubelet says before it says so of the pod."""
+    return bool(_terminated(pod))
+
+
 def of_attempt(pods: tuple[Object, ...], expected: int, created: bool) -> list[Failure]:
     """The failures of an attempt's pods, the most telling one first.
 

@@ -12,7 +12,16 @@ from dataclasses import replace
 
 from torchyard import names
 from torchyard.api.trainingjob import Attempt, Phase, TrainingJobStatus
-from torchyard.core import attempts, blocked, conditions, finish, gang, jobstatus, workers
+from torchyard.core import (
+    attempts,
+    blocked,
+    conditions,
+    failure,
+    finish,
+    gang,
+    jobstatus,
+    workers,
+)
 from torchyard.core.attempts import SUCCEEDED, SUSPENDED
 from torchyard.core.clock import stamp
 from torchyard.core.conditions import Fact
@@ -191,7 +200,8 @@ def _after(world: JobWorld, attempt: Attempt) -> Decision:
         deletes = tuple(
             delete("Pod", pod, f"attempt {attempt.number} ended: {attempt.cause}")
             for pod in alive
-            if not being_deleted(pod)
+            # One that has ended by itself is waited for: deleting it would take its log along.
+            if not being_deleted(pod) and not failure.left(pod)
         )
         phase = world.job.status.phase or Phase.STOPPING
         return Decision(jobstatus.status(world, phase), deletes, wake=_patience(world, alive))

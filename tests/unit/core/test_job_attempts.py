@@ -101,6 +101,14 @@ class TestFreeing:
         story = self.story.pods(RUNNING, FAILED, PENDING, SUCCEEDED)
         assert written(story.decide()) == ["delete Pod reviews-a0-w0", "delete Pod reviews-a0-w2"]
 
+    def test_a_worker_that_has_ended_keeps_its_pod_and_its_log(self) -> None:
+        # The kubelet tells of the container first, and of the pod when nothing of it is left.
+        ending = replace(FAILED, status={**FAILED.status, "phase": "Running"})
+        story = self.story.pods(RUNNING.deleting(0), ending, FAILED, FAILED)
+        decision = story.decide()
+        assert not decision.actions
+        assert len(status_of(decision).attempts) == 1, "its devices are not free yet"
+
     def test_nothing_is_deleted_twice(self) -> None:
         story = self.story.pods(RUNNING.deleting(0), FAILED, PENDING, FAILED)
         assert written(story.decide()) == ["delete Pod reviews-a0-w2"]
