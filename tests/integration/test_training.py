@@ -12,5 +12,7 @@ async def test_a_job_is_trained_and_registered_in_few_writes(stage: Stage, names
     record = await stage.kube.get("ModelVersion", namespace, "digits-v1")
     assert record is not None
     assert record["spec"]["lineage"]["trainingJob"]["name"] == "job"
+    told = {event["reason"] for event in await stage.kube.list("Event", namespace)}
+    assert {"WorkersRunning", "Trained"} <= told
     assert len(stage.proxy.written(namespace)) <= 4 + 8, stage.proxy.written(namespace)
     assert await quiet(stage, namespace, 3) == []

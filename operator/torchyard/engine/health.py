@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 
 from torchyard.engine.metrics import Metrics
+from torchyard.errors import Invalid
 
 Check = Callable[[], Sequence[str]]
 """Says what is wrong; nothing if all is well."""
@@ -21,9 +22,12 @@ class Health:
         self._runner = web.AppRunner(app, access_log=None)
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; an address that is taken raises OSError."""
+        """Listen; Invalid where that is not possible."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise Invalid(f"--listen: {error}") from error
 
     async def stop(self) -> None:
         """Listen no more."""
