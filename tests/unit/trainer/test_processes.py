@@ -120,6 +120,9 @@ def test_ranks_do_not_outlive_their_supervisor(tmp_path: Path, digits: Path) -> 
         until("training is under way", lambda: worker.step() > 0)
         ranks = worker.ranks()
         assert len(ranks) == 2
+        # It cannot die of what they may die of: it has none of their libraries.
+        assert "libtorch" in Path(f"/proc/{ranks[0]}/maps").read_text()
+        assert "libtorch" not in Path(f"/proc/{worker.process.pid}/maps").read_text()
         worker.process.kill()
         until("the ranks are gone", lambda: not any(map(alive, ranks)), STUBBORN)
 
