@@ -9,7 +9,7 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -84,7 +84,9 @@ class Replica:
         client: Client,
         session: aiohttp.ClientSession,
         metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._settings = settings
         self._connection = connection
         self._metrics = metrics
@@ -118,7 +120,7 @@ class Replica:
 
     async def act(self, stop: asyncio.Event, lease: Lease) -> None:
         """Everything that only the holder of the Lease does, until `stop`."""
-        self._acting_since = time.monotonic()
+        self._acting_since = self._clock()
         self._metrics.leader.set(1)
         keeping = asyncio.create_task(lease.keep(), name="lease")
         working: list[asyncio.Task[None]] = []
@@ -151,7 +153,7 @@ class Replica:
             for kind, age in self._sensors.ages().items()
             if age > WATCH_SECONDS
         ]
-        if time.monotonic() - self._acting_since > START_SECONDS:
+        if self._clock() - self._acting_since > START_SECONDS:
             wrong += self.obstacles()
         if self._sweeper.age() > 3 * self._settings.sweep_seconds + START_SECONDS:
             wrong.append(f"nothing has been listed for {self._sweeper.age():.0f} s")

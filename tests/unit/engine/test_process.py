@@ -35,7 +35,7 @@ class Bench:
         self.now = 1000.0
         self.metrics = Metrics()
         self.replica: Any = process.Replica(
-            SETTINGS, "sys", CONNECTION, FakeClient(), session, self.metrics
+            SETTINGS, "sys", CONNECTION, FakeClient(), session, self.metrics, lambda: self.now
         )
 
     def opens_watches(self, *, at: float) -> None:
@@ -47,7 +47,6 @@ class Bench:
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     async with aiohttp.ClientSession() as session:
         bench = Bench(session)
-        monkeypatch.setattr(process.time, "monotonic", lambda: bench.now)
         for part in (bench.replica._sensors, bench.replica._sweeper, bench.replica._queue):
             monkeypatch.setattr(part, "_clock", lambda: bench.now)
         for resource in WATCHED:
