@@ -155,8 +155,8 @@ class Replica:
         ]
         if self._clock() - self._acting_since > START_SECONDS:
             wrong += self.obstacles()
-        if self._sweeper.age() > 3 * self._settings.sweep_seconds + START_SECONDS:
-            wrong.append(f"nothing has been listed for {self._sweeper.age():.0f} s")
+        if self._unswept() > 3 * self._settings.sweep_seconds + START_SECONDS:
+            wrong.append(f"nothing has been listed for {self._unswept():.0f} s")
         if self._queue.age() > QUEUE_SECONDS:
             wrong.append(f"the queue has not moved for {self._queue.age():.0f} s")
         return wrong
@@ -203,10 +203,15 @@ class Replica:
         gauge(
             "torchyard_sweep_age_seconds",
             "Seconds since the kind that has waited longest was listed.",
-            self._sweeper.age,
+            self._unswept,
         )
         self._metrics.watch_ages(self._sensors.ages)
         self._metrics.census(self._census)
+
+    def _unswept(self) -> float:
+        """Age of the oldest list; while standing by there is none, and it counts from then on."""
+        acting = 0.0 if self._acting_since is None else self._clock() - self._acting_since
+        return min(self._sweeper.age(), acting)
 
     def _census(self) -> Counter[tuple[str, str]]:
         return Counter(

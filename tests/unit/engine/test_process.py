@@ -87,7 +87,9 @@ async def test_a_watch_that_is_never_opened_anew_is_an_ailment(bench: Bench) -> 
 
 
 async def test_sweeps_that_fail_for_long_are_an_ailment(bench: Bench) -> None:
+    bench.now += 10**6
     bench.replica._acting_since = bench.now
+    assert bench.replica.ailments() == [], "it stood by for long"
     bench.now += 3 * SETTINGS.sweep_seconds + process.START_SECONDS + 1
     bench.opens_watches(at=bench.now)
     assert [line[:25] for line in bench.replica.ailments()] == ["nothing has been listed f"]
