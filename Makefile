@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# onnxruntime's wheel would report its use to its maker.
+export ORT_DISABLE_TELEMETRY := 1
+
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
