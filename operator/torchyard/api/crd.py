@@ -76,6 +76,7 @@ TRAINING_JOB = Kind(
     status=TrainingJobStatus,
     columns=(
         Column("Phase", ".status.phase"),
+        Column("Blocked", ".status.blockedBy.category"),
         Column("Step", ".status.progress.step", "integer"),
         Column("Of", ".status.progress.totalSteps", "integer"),
         Column("Loss", ".status.progress.loss"),
@@ -85,7 +86,7 @@ TRAINING_JOB = Kind(
         AGE,
         Column("Workers", ".status.workers.running", "integer", wide=True),
         Column("Checkpoint", ".status.checkpoint.step", "integer", wide=True),
-        Column("Blocked", ".status.blockedBy.message", wide=True),
+        Column("Why", ".status.blockedBy.message", wide=True),
     ),
     rules=(_NAME_IS_LABEL,),
 )
@@ -101,7 +102,7 @@ MODEL_VERSION = Kind(
         Column("Model", ".spec.model"),
         Column("Version", ".spec.version", "integer"),
         Column("Accuracy", ".spec.metrics.accuracy"),
-        Column("Size", ".spec.artifact.sizeBytes", "integer"),
+        Column("Bytes", ".spec.artifact.sizeBytes", "integer"),
         Column("Job", ".spec.lineage.trainingJob.name"),
         AGE,
         Column("Digest", ".spec.artifact.digest", wide=True),

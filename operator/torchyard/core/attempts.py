@@ -4,7 +4,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from torchyard.api.contract import EXIT_PERMANENT, PERMANENT
-from torchyard.api.trainingjob import Attempt, Phase, TrainingJobStatus, WorkerCounts
+from torchyard.api.trainingjob import (
+    Attempt,
+    Phase,
+    Progress,
+    TrainingJobStatus,
+    WorkerCounts,
+)
 from torchyard.core import failure, gang, jobstatus, registration
 from torchyard.core.clock import seconds_since, stamp
 from torchyard.core.conditions import Fact
@@ -119,7 +125,7 @@ def on_record(world: JobWorld, ended: Attempt) -> JobWorld:
             "attempts": jobstatus.with_attempt(world, ended),
             "active_seconds": (stored.active_seconds or 0) + spent,
             "checkpoint": gang.checkpoint(world),
-            "progress": gang.progress(world),
+            "progress": _at_rest(gang.progress(world), ended),
             "blocked_by": None,
         }
     )
@@ -142,10 +148,17 @@ def with_last_words(world: JobWorld, ended: Attempt) -> JobWorld:
         update={
             "attempts": jobstatus.with_attempt(world, attempt),
             "checkpoint": gang.checkpoint(world),
-            "progress": newest,
+            "progress": _at_rest(newest, ended),
         }
     )
     return replace(world, job=world.job.model_copy(update={"status": status}))
+
+
+def _at_rest(progress: Progress | None, ended: Attempt) -> Progress | None:
+    """How far a training is that does not go on: it has no pace, unless it has come to its end."""
+    if progress is None or ended.cause == SUCCEEDED:
+        return progress
+    return progress.model_copy(update={"samples_per_second": None, "eta_seconds": None})
 
 
 def verdict(world: JobWorld, attempt: Attempt) -> tuple[str, str] | None:

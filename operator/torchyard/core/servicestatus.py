@@ -163,7 +163,8 @@ def _moving(moving: RolloutStatus, corrupt: str | None) -> list[Fact]:
 
 def _servable(view: View) -> Fact:
     if view.strength(view.stable).ready:
-        return Fact("Servable", True, "ServersReady", f"{view.stable} answers")
+        number = servers.version_number(view.stable or "")
+        return Fact("Servable", True, "ServersReady", f"version {number} answers")
     return Fact("Servable", False, "NoServerReady", "no server answers")
 
 
@@ -174,7 +175,8 @@ def _compatible(world: ServiceWorld, view: View) -> list[Fact]:
     if policy is Compatibility.NONE:
         return [Fact("SignatureCompatible", True, "NotChecked", "rollout.compatibility is None")]
     if number is None or view.target is None:
-        return [Fact("SignatureCompatible", True, "FirstVersion", "there is nothing to keep to")]
+        told = "no version has answered before this one"
+        return [Fact("SignatureCompatible", True, "FirstVersion", told)]
     if serving is None:
         told = f"version {number}, which answered last, has no record any more"
         return [Fact("SignatureCompatible", None, "RecordMissing", told)]

@@ -113,7 +113,8 @@ def _run(world: JobWorld, attempt: Attempt) -> Decision:
     started = running + sum(gang.phase(pod) == "Succeeded" for pod in pods) == count
     facts = jobstatus.going(world)
     if started:
-        facts.append(Fact("Started", True, "WorkersRunning", f"all {count} workers run"))
+        told = "the worker has started" if count == 1 else f"all {count} workers have started"
+        facts.append(Fact("Started", True, "WorkersRunning", told))
     there = attempt.model_copy(
         update={"pods_created": True, "first_step": gang.first_step(world, attempt)}
     )

@@ -1,6 +1,7 @@
-"""Kubernetes Events: one for each condition that changed, and never a reason to fail.
+"""Kubernetes Events: one for each reason why conditions changed, and never a reason to fail.
 
-The name is a function of what happened, so that telling it twice makes one Event.
+The name is a function of what happened, so that telling it twice makes one Event, and grows with
+time: `kubectl` lists Events of this kind by their names.
 """
 
 import asyncio
@@ -29,36 +30,53 @@ _BAD_NEWS: Final = frozenset(
     }
 )
 
+_FROM_THE_START: Final = frozenset({("Servable", "False")})
+"""Bad news only of what was better once."""
+
 _log = logging.getLogger(__name__)
 
 Condition = Mapping[str, Any]
 
 
 def transitions(before: Iterable[Condition], after: Iterable[Condition]) -> list[Condition]:
-    """The conditions whose status or reason changed; a new one only if it tells something."""
+    """The conditions whose status or reason changed, one for each reason, the worst.
+
+    A new one is told only if it tells something; what nobody knows is no news.
+    """
     known = {item["type"]: item for item in before}
-    changed = []
+    news: dict[str, Condition] = {}
     for item in after:
-        old = known.get(item["type"])
-        if old is None:
-            if item["status"] == "True" or _is_bad(item):
-                changed.append(item)
-        elif (old["status"], old["reason"]) != (item["status"], item["reason"]):
-            changed.append(item)
-    return changed
+        if not _is_news(known.get(item["type"]), item):
+            continue
+        told = news.get(item["reason"])
+        if told is None or (_is_bad(item) and not _is_bad(told)):
+            news[item["reason"]] = item
+    return list(news.values())
+
+
+def _is_news(old: Condition | None, new: Condition) -> bool:
+    if old is not None:
+        same = (old["status"], old["reason"]) == (new["status"], new["reason"])
+        return not same and new["status"] != "Unknown"
+    from_the_start = (new["type"], new["status"]) in _FROM_THE_START
+    return new["status"] == "True" or (_is_bad(new) and not from_the_start)
 
 
 def event(regarding: Manifest, condition: Condition, instance: str) -> dict[str, Any]:
     """The Event that tells of one condition."""
-    metadata = regarding["metadata"]
+    metadata, version = regarding["metadata"], regarding["metadata"]["resourceVersion"]
+    moment = int(version) if version.isdigit() else 0
+    types = [item["type"] for item in _conditions(regarding)]
+    place = types.index(condition["type"]) if condition["type"] in types else 0
     told = [metadata["uid"], *(condition[key] for key in ("type", "status", "reason"))]
     told.append(condition.get("lastTransitionTime", ""))
+    unique = f"{moment:012x}{place:02x}.{names.short_hash(' '.join(told))}"
     note = condition.get("message") or f"{condition['type']} is {condition['status']}"
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{metadata['name']}.{names.short_hash(' '.join(told))}",
+            "name": f"{metadata['name']}.{unique}",
             "namespace": metadata["namespace"],
         },
         "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -74,7 +92,7 @@ def event(regarding: Manifest, condition: Condition, instance: str) -> dict[str,
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
+            "resourceVersion": version,
         },
     }
 

@@ -352,6 +352,13 @@ class TestProgress:
         gone = replace(story.then(5), world_pods=()).hearing(45, firstStep=0)
         assert status_of(gone.decide()).progress == gone.job.status.progress
 
+    def test_a_training_that_stands_still_has_no_pace(self) -> None:
+        moving = {"step": 45, "loss": "0.5", "samplesPerSecond": "99", "etaSeconds": 9}
+        story = a_job(suspend=True).with_status(progress=moving).attempt(0).pods(RUNNING).then()
+        progress = status_of(story.decide()).progress
+        assert progress is not None
+        assert progress.wire() == {"step": 45, "totalSteps": 0, "epoch": 0, "loss": "0.5"}
+
     def test_the_checkpoint_never_goes_back(self) -> None:
         story = a_job().with_status(checkpoint=SAVED).attempt(1).pods(RUNNING)
         story = story.hearing(20, attempt=1, firstStep=0, checkpoint={**SAVED, "step": 20})

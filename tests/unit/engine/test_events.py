@@ -41,10 +41,44 @@ def condition(type_: str, status: str, reason: str = "Because", message: str = "
             False,
             id="only the sentence changed",
         ),
+        pytest.param([], [condition("Servable", "False")], False, id="nobody answers yet"),
+        pytest.param(
+            [condition("Servable", "True")], [condition("Servable", "False")], True, id="nor more"
+        ),
+        pytest.param(
+            [condition("Verified", "True")], [condition("Verified", "Unknown")], False, id="?"
+        ),
     ],
 )
 def test_what_is_told(before: list[Json], after: list[Json], told: bool) -> None:
     assert bool(transitions(before, after)) == told
+
+
+def test_one_reason_is_told_once_and_as_badly_as_it_is() -> None:
+    after = [
+        condition("Ready", "False", "TooLate"),
+        condition("Progressing", "False", "TooLate"),
+        condition("Stalled", "True", "TooLate"),
+        condition("Accepted", "True", "Valid"),
+    ]
+    before = [condition(item["type"], "Unknown") for item in after]
+    told = transitions(before, after)
+    assert [(item["type"], item["reason"]) for item in told] == [
+        ("Stalled", "TooLate"),
+        ("Accepted", "Valid"),
+    ]
+
+
+def test_names_grow_with_time() -> None:
+    conditions = [condition("Accepted", "True"), condition("Started", "True")]
+    names = []
+    for version in ("9", "10", "4096"):
+        job = custom("TrainingJob", "job", {})
+        job["metadata"]["resourceVersion"] = version
+        job["status"] = {"conditions": conditions}
+        names += [event(job, item, "me")["metadata"]["name"] for item in conditions]
+    assert names == sorted(names)
+    assert len(set(names)) == 6
 
 
 def test_the_name_is_the_same_for_the_same_news_and_another_for_others() -> None:
