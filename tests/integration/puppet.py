@@ -127,6 +127,8 @@ class Puppet:
         self._addresses = itertools.count(1)
         self.worker: Script = train
         self.server: Script = serve
+        self.ready: Callable[[Actor], bool] = lambda actor: True
+        """Whether a pod that runs passes its readiness probe."""
         self.faults: list[BaseException] = []
         """What went wrong with the puppet itself."""
         self.ran: list[tuple[str, str]] = []
@@ -135,6 +137,7 @@ class Puppet:
     def reset(self) -> None:
         """Back to the plain scripts."""
         self.worker, self.server = train, serve
+        self.ready = lambda actor: True
         self.ran.clear()
         self.faults.clear()
 
@@ -198,7 +201,8 @@ class Puppet:
                 await self._bind(actor)
             if actor.worker == 0:
                 runner = await self._answer(actor)
-            await self._report(actor, "Running", {"running": {"startedAt": now()}}, ready=True)
+            running = {"running": {"startedAt": now()}}
+            await self._report(actor, "Running", running, ready=self.ready(actor))
             self.ran.append((actor.namespace, actor.name))
             end = await (self.worker if names.JOB in actor.labels else self.server)(actor)
             terminated: Json = {
