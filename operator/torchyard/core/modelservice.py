@@ -1,8 +1,8 @@
 """What becomes of a ModelService: a function from what is there to writes and a status.
 
 A rollout's target is put on record first. Then, each step told from what is observed: the
-candidate's Deployment, the Service pointed at it when it is at full strength, the old
-Deployment deleted when no endpoint leads to it. A newer spec pre-empts whatever is under way;
+candidate's Deployment; when it is at full strength, that traffic moves is put on record and the
+Service pointed at it; the old Deployment deleted when no endpoint leads to it. A newer spec pre-empts whatever is under way;
 nothing waits for a broken version to become healthy.
 """
 
@@ -36,10 +36,12 @@ def decide(world: ServiceWorld) -> Decision:
 
 
 def _is_news(stored: RolloutStatus | None, now: RolloutStatus | None) -> bool:
-    """Whether a target has to be put on record before anything is done about it."""
+    """Whether it has to be on record before anything is done: another target, or traffic moves."""
     if now is None:
         return False
-    return stored is None or stored.revision != now.revision
+    if stored is None or stored.revision != now.revision:
+        return True
+    return now.phase is RolloutPhase.SWITCHING and stored.phase is not RolloutPhase.SWITCHING
 
 
 def _deadline(world: ServiceWorld, moving: RolloutStatus | None) -> float | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torchyard import names
 from torchyard.api.contract import Outcome, Termination
-from torchyard.api.modelservice import VersionState
+from torchyard.api.modelservice import RolloutPhase, VersionState
 from torchyard.api.modelversion import ModelVersion
 from torchyard.core import lastwords, registration, servers
 from torchyard.core.objects import being_deleted, condition, label, named, owned
@@ -90,16 +90,24 @@ def look(world: ServiceWorld) -> View:
 
 def _stable(world: ServiceWorld, view: View) -> str | None:
     """Where traffic goes: what the Service selects, unless somebody else made it select that."""
-    service = world.service
-    selected = servers.in_traffic(named(service.metadata.name, service.metadata, world.services))
-    stored = service.status.versions
-    recorded = next((v.revision for v in stored if v.state is VersionState.STABLE), None)
+    service, selected = world.service, _selected(world)
+    recorded = next(
+        (v.revision for v in service.status.versions if v.state is VersionState.STABLE), None
+    )
     if recorded not in view.deployments:
         return selected if selected in view.deployments else None
-    # Between the write that moves traffic and the one that records it, only what this operator
-    # would do again is believed. Anything else is an edit by hand, and is put right.
-    moved = selected == view.revision and view.strength(selected).complete
+    # That traffic is about to move is on record before it does. Whatever else the Service
+    # selects, somebody has edited it by hand, and it is put right.
+    moving = service.status.rollout
+    if moving is None or moving.phase is not RolloutPhase.SWITCHING:
+        return recorded
+    moved = moving.revision == selected and selected in view.deployments
     return selected if moved else recorded
+
+
+def _selected(world: ServiceWorld) -> str | None:
+    meta = world.service.metadata
+    return servers.in_traffic(named(meta.name, meta, world.services))
 
 
 def routed(world: ServiceWorld) -> set[str]:
@@ -117,11 +125,11 @@ def removable(world: ServiceWorld, view: View, candidate: bool) -> list[str]:
     """The leftovers that no request can reach any more.
 
     After the Service has been moved, its endpoints follow a little later. So nothing goes while
-    the stable revision has servers and no endpoint leads to it, or while a leftover may have
-    servers that are not known yet.
+    the Service itself has to be put right, while the stable revision has servers and no endpoint
+    leads to it, or while a leftover may have servers that are not known yet.
     """
-    reached = routed(world)
-    if view.strength(view.stable).ready and view.stable not in reached:
+    reached, selected = routed(world), _selected(world)
+    if view.stable != selected or (view.strength(view.stable).ready and selected not in reached):
         return []
     return [
         revision

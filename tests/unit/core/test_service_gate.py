@@ -130,14 +130,14 @@ class TestSignature:
 
     def test_it_closes_in_the_middle_of_a_rollout(self) -> None:
         story = self.story("Backward", version(2, signature=signature(y=[-1, 2], more=[-1])))
-        story = story.rolling(2).deployed(2)
+        story = story.rolling(2).deployed(2).then()
         assert writes(story.decide(), story) == ["traffic v2"]
         story = story.with_spec(rollout={"compatibility": "Strict"})
         assert writes(story.decide(), story) == ["delete v2"]
 
     def test_it_is_for_the_next_version_not_for_the_one_in_traffic(self) -> None:
         story = self.story("Backward", version(2, signature=signature(y=[-1, 2], more=[-1])))
-        story = story.rolling(2).deployed(2).traffic(2, recorded=False)
+        story = story.rolling(2).deployed(2).then().traffic(2, recorded=False)
         story = story.with_spec(rollout={"compatibility": "Strict"})
         assert told(story, "Stalled") == ("False", "RollingOut")
         assert writes(story.decide(), story) == ["delete v1"]

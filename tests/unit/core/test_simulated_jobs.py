@@ -28,7 +28,7 @@ from torchyard.core.plan import Create, Decision
 NAME = "reviews"
 WATCHED = ("TrainingJob", "Pod", "Service", "NetworkPolicy", "ModelVersion")
 FAULTS = st.none() | st.builds(
-    Fault, st.integers(0, 7), st.sampled_from(["before", "after", "lost"])
+    Fault, st.integers(0, 2) | st.integers(0, 7), st.sampled_from(["before", "after", "lost"])
 )
 INDEX = st.integers(0, 5)
 OUTCOMES = ("ProcessFailed", "PeerLost", "Interrupted", "ConfigInvalid", None)
@@ -67,12 +67,13 @@ class JobStory:
 
     # Calm, but for what is slow ---------------------------------------------------------------
 
-    def go_on(self, rounds: int, slow: str | None) -> None:
+    def go_on(self, rounds: int, slow: str | None = None, fault: Fault | None = None) -> None:
+        """A few rounds in which everything moves; every reconcile may end in the same fault."""
         for _ in range(rounds):
             for kind in WATCHED:
                 if kind != slow:
                     self.operator.view.deliver(kind)
-            self._reconcile(None)
+            self._reconcile(fault)
             if slow != "kubelet":
                 self._kubelets(end=False)
             self.check()
@@ -130,6 +131,11 @@ class JobStory:
             told = {"attempt": job.attempts[-1].number, "progress": {"step": step}}
             self.operator.progress = WorkerProgress.model_validate({**told, "checkpoint": saved})
 
+    def another_version_goes(self) -> None:
+        others = [v for v in self.cluster.of_kind("ModelVersion") if not self._mine(v)]
+        if others:
+            self.cluster.remove(others[0])
+
     def another_job_registers(self) -> None:
         taken = [v["spec"]["version"] for v in self.cluster.of_kind("ModelVersion")]
         if len(taken) < 4 and not self.cluster.refuses:
@@ -162,15 +168,8 @@ class JobStory:
             assert not left, "a worker outlives the verdict"
 
     def at_most_one_version(self) -> None:
-        job = self.cluster.get("TrainingJob", NAME)
-        if job is not None:
-            uid = job["metadata"]["uid"]
-            mine = [
-                v
-                for v in self.cluster.of_kind("ModelVersion")
-                if v["metadata"]["labels"].get(names.JOB_UID) == uid
-            ]
-            assert len(mine) <= 1
+        mine = [v for v in self.cluster.of_kind("ModelVersion") if self._mine(v)]
+        assert len(mine) <= 1, "registered twice"
 
     def _status_written(self, before: Json, after: Json) -> None:
         old, new = TrainingJobStatus(**before), TrainingJobStatus(**after)
@@ -280,6 +279,11 @@ class JobStory:
         job = self.cluster.get("TrainingJob", NAME)
         return TrainingJobStatus(**(job.get("status", {}) if job else {}))
 
+    def _mine(self, version: Json) -> bool:
+        job = self.cluster.get("TrainingJob", NAME)
+        label = version["metadata"]["labels"].get(names.JOB_UID)
+        return job is not None and bool(label == job["metadata"]["uid"])
+
     def _some(self, index: int) -> Json | None:
         pods = [pod for pod in self.cluster.of_kind("Pod") if running(pod)]
         return pods[index % len(pods)] if pods else None
@@ -340,7 +344,10 @@ STARTS = st.builds(
 )
 SCRIPTS = scripts(
     step(
-        "go_on", rounds=st.integers(1, 4), slow=st.sampled_from([None, None, *WATCHED, "kubelet"])
+        "go_on",
+        rounds=st.integers(1, 4),
+        slow=st.sampled_from([None, None, *WATCHED, "kubelet"]),
+        fault=st.none() | FAULTS,
     ),
     step("reconcile", fault=FAULTS, order=st.integers(0, 3)),
     step("restart"),
@@ -353,6 +360,7 @@ SCRIPTS = scripts(
     step("kubelet", index=INDEX),
     step("say", step=st.integers(0, 90)),
     step("another_job_registers"),
+    step("another_version_goes"),
     step("refuse", refused=st.sampled_from([None, "Pod", "ModelVersion", "Service"])),
     step("suspend"),
 )
@@ -361,7 +369,7 @@ SCRIPTS = scripts(
 @given(STARTS, st.integers(0, 4), SCRIPTS)
 @settings_for(examples=80)
 def test_jobs(story: JobStory, warm: int, script: list[Step]) -> None:
-    story.go_on(rounds=warm, slow=None)
+    story.go_on(rounds=warm)
     for name, arguments in script:
         getattr(story, name)(**arguments)
         story.check()

@@ -66,12 +66,13 @@ class ServiceStory:
 
     # Calm, but for what is slow ---------------------------------------------------------------
 
-    def go_on(self, rounds: int, slow: str | None) -> None:
+    def go_on(self, rounds: int, slow: str | None = None, fault: Fault | None = None) -> None:
+        """A few rounds in which everything moves; every reconcile may end in the same fault."""
         for _ in range(rounds):
             for kind in KINDS:
                 if kind != slow:
                     self.operator.view.deliver(kind)
-            self._reconcile(None)
+            self._reconcile(fault)
             self._controllers(slow)
 
     # What the operator does ------------------------------------------------------------------
@@ -158,9 +159,10 @@ class ServiceStory:
         if self.serving:
             assert ready, f"the Service selects {self._selected()}, which has no ready server"
             assert reached, "no endpoint leads to a ready server"
-        # Only from here on is an outage the operator's fault.
-        self.serving = bool(ready and reached) and self._nobody_wants_none()
         self.tampered = self.tampered and not self._edit_is_over()
+        # Only from here on is an outage the operator's fault.
+        undisturbed = not self.tampered and self._nobody_wants_none()
+        self.serving = bool(ready and reached) and undisturbed
 
     def _traffic_moved(self) -> None:
         number = servers.version_number(self._selected() or "")
@@ -366,6 +368,7 @@ SCRIPTS = scripts(
         "go_on",
         rounds=st.integers(1, 5),
         slow=st.sampled_from([None, None, None, *KINDS, *CONTROLLERS]),
+        fault=st.none() | FAULTS,
     ),
     step("reconcile", fault=FAULTS),
     step("restart"),
@@ -389,7 +392,7 @@ SCRIPTS = scripts(
 @given(STARTS, st.integers(0, 6), SCRIPTS)
 @settings_for(examples=80)
 def test_services(story: ServiceStory, warm: int, script: list[Step]) -> None:
-    story.go_on(rounds=warm, slow=None)
+    story.go_on(rounds=warm)
     for name, arguments in script:
         getattr(story, name)(**arguments)
         story.clients_are_served()
