@@ -2,8 +2,8 @@
 
 A rollout's target is put on record first. Then, each step told from what is observed: the
 candidate's Deployment; when it is at full strength, that traffic moves is put on record and the
-Service pointed at it; the old Deployment deleted when no endpoint leads to it. A newer spec pre-empts whatever is under way;
-nothing waits for a broken version to become healthy.
+Service pointed at it; the old Deployment deleted when no endpoint leads to it. A newer spec
+pre-empts whatever is under way; nothing waits for a broken version to become healthy.
 """
 
 from collections.abc import Iterator
