@@ -6,6 +6,7 @@ end or to rest, and costs nothing from then on.
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,15 +104,15 @@ class JobStory:
                 if outcome is None
                 else says(outcome, time=at(self.cluster.seconds), checkpoint=saved)
             )
-            self._become(pod, ended(78 if outcome == "ConfigInvalid" else 1, told).status)
+            self.become(pod, ended(78 if outcome == "ConfigInvalid" else 1, told).status)
 
     def run(self, index: int) -> None:
         if (pod := self._some(index)) is not None:
-            self._become(pod, {"phase": "Running", "podIP": "10.0.0.1"})
+            self.become(pod, {"phase": "Running", "podIP": "10.0.0.1"})
 
     def succeed(self, index: int) -> None:
         if (pod := self._some(index)) is not None:
-            self._succeed(pod)
+            self.end_well(pod)
 
     def delete(self, index: int) -> None:
         if pods := self.cluster.of_kind("Pod"):
@@ -246,12 +247,12 @@ class JobStory:
                 self._vanish(pod)
                 moved = True
             elif pod.get("status", {}).get("phase", "Pending") == "Pending":
-                self._become(pod, {"phase": "Running", "podIP": "10.0.0.1"})
+                self.become(pod, {"phase": "Running", "podIP": "10.0.0.1"})
                 moved = True
         if end and not moved:
             for pod in pods:
                 if running(pod):
-                    self._succeed(pod)
+                    self.end_well(pod)
                     moved = True
         return moved
 
@@ -288,15 +289,15 @@ class JobStory:
         pods = [pod for pod in self.cluster.of_kind("Pod") if running(pod)]
         return pods[index % len(pods)] if pods else None
 
-    def _become(self, pod: Json, status: Any) -> None:
+    def become(self, pod: Json, status: Any) -> None:
         self.cluster.change(pod, status=status)
 
-    def _succeed(self, pod: Json) -> None:
+    def end_well(self, pod: Json) -> None:
         labels = pod["metadata"]["labels"]
         more: Json = {}
         if labels[names.WORKER] == "0":
             more["artifact"] = artifact(int(labels[names.ATTEMPT]))
-        self._become(pod, ended(0, says("Succeeded", **more)).status)
+        self.become(pod, ended(0, says("Succeeded", **more)).status)
 
     def _vanish(self, pod: Json) -> None:
         attempt = int(pod["metadata"]["labels"][names.ATTEMPT])
@@ -332,6 +333,31 @@ class JobStory:
                 },
             }
         )
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16])
+def test_a_job_without_accidents_costs_pods_and_eight_writes(workers: int) -> None:
+    """However slowly its pods come and go: their number alone is news every ten seconds."""
+    story = JobStory(workers, restarts=3, output=True, ttl=None, deadline=None)
+
+    def look() -> None:
+        story.operator.view.deliver_all()
+        story.operator.reconcile()
+        story.cluster.seconds += 0.25
+
+    for _ in range(3):
+        look()
+    for pod in story.cluster.of_kind("Pod"):
+        story.become(pod, {"phase": "Running", "podIP": "10.0.0.1"})
+        look()
+    for pod in story.cluster.of_kind("Pod"):
+        story.end_well(pod)
+        look()
+    for _ in range(3):
+        look()
+    assert story.terminal is not None
+    assert story.terminal["type"] == "Complete"
+    assert story.cluster.writes <= workers + 8
 
 
 STARTS = st.builds(
