@@ -6,6 +6,7 @@ what matters to a crash: its view, which is what watches have delivered and its 
 answered, and which a restart lists anew. Everything happens when a test says so, one step a time.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -455,7 +456,9 @@ def scripts(
 
 
 def settings_for(examples: int) -> settings:
-    """So many stories, whatever the machine is busy with."""
+    """So many stories, or that many times STORIES, whatever the machine is busy with."""
     return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=examples * int(os.environ.get("STORIES", "1")),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
     )

@@ -393,7 +393,7 @@ SCRIPTS = scripts(
 
 
 @given(STARTS, st.integers(0, 4), SCRIPTS)
-@settings_for(examples=80)
+@settings_for(examples=60)
 def test_jobs(story: JobStory, warm: int, script: list[Step]) -> None:
     story.go_on(rounds=warm)
     for name, arguments in script:

@@ -390,7 +390,7 @@ SCRIPTS = scripts(
 
 
 @given(STARTS, st.integers(0, 6), SCRIPTS)
-@settings_for(examples=80)
+@settings_for(examples=45)
 def test_services(story: ServiceStory, warm: int, script: list[Step]) -> None:
     story.go_on(rounds=warm)
     for name, arguments in script:
