@@ -22,7 +22,7 @@ from torchyard.errors import Conflict, Forbidden, NotFound, Outdated, Refused, U
 REQUESTS_PER_SECOND: Final = 500.0
 BURST_SECONDS: Final = 1.0
 TERMINATING_SECONDS: Final = 15.0
-_PAGE: Final = 500
+_PAGE: Final = 100
 _JSON: Final = "application/json"
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
