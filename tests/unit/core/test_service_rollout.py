@@ -387,7 +387,7 @@ class TestEditsByHand:
         assert done(story.then()) == ["create v3"]
 
     def test_nothing_goes_while_the_service_has_to_be_put_right(self) -> None:
-        story = ROLLING.deployed(2, ready=1).deployed(3)
+        story = ROLLING.deployed(1, ready=0).deployed(2, ready=1).deployed(3)
         assert done(self.selecting(story, story.revision(3))) == ["traffic v1"]
 
     def test_a_service_is_believed_when_the_recorded_version_has_no_servers(self) -> None:
@@ -434,6 +434,18 @@ class TestEditsByHand:
         owner = [{"kind": "ModelService", "name": "sentiment", "uid": "old", "controller": True}]
         story = a_service(1).known(1).rolling(1).deployed(1, ownerReferences=owner)
         (applied,) = [a for a in story.decide().actions if a.manifest["kind"] == "Deployment"]
+        assert applied.uid is None
+
+    def test_the_service_of_a_former_namesake_is_none_of_ours(self) -> None:
+        world = SERVING.world
+        (before,) = world.services
+        owner = [{"kind": "ModelService", "name": "sentiment", "uid": "old", "controller": True}]
+        theirs = {**before, "metadata": {**before["metadata"], "ownerReferences": owner}}
+        (applied,) = [
+            action
+            for action in decide(replace(world, services=(theirs,))).actions
+            if action.manifest["kind"] == "Service"
+        ]
         assert applied.uid is None
 
     def test_a_deployment_that_somebody_deletes_is_made_anew(self) -> None:
