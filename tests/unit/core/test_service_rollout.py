@@ -102,6 +102,7 @@ class TestRollout:
         candidate = {**candidate, "status": {**candidate["status"], **spoil}}
         story = replace(story, deployments=(*others, candidate))
         assert done(story) == []
+        assert said(story.decide()).rollout.phase is RolloutPhase.STARTING
         assert told(story, "Progressing") == ("True", "RollingOut")
 
     def test_then_it_is_put_on_record_that_traffic_moves(self) -> None:
@@ -331,6 +332,7 @@ class TestScale:
             ROLLING.with_spec(replicas=3).deployed(1, replicas=3).deployed(2, replicas=3, ready=2)
         )
         assert done(story) == []
+        assert not story.decide().again
         assert done(story.deployed(2, replicas=3).then()) == ["traffic v2"]
 
     def test_a_rollout_of_nothing_needs_no_servers(self) -> None:
